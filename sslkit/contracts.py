@@ -1,0 +1,278 @@
+"""The few typed words on the wire between rooms, and the protocols a plugin implements.
+
+Shapes: N samples, V views, T frames, C channels, S canvas side, H x W pixels, D embedding width, P output
+width of an objective. Pixels are uint8 until the views make them float on the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sslkit.keyed_random import Keys
+
+# ---------------------------------------------------------------------------------------------- data
+
+
+@dataclass(frozen=True)
+class Item:
+    """What a source holds for one id, still encoded or already an array.
+
+    content: a path to an image file, the file's bytes, or uint8 pixels (H, W, C) or (H, W).
+    name: what a person would call it (path inside the data set); label: class number or None.
+    """
+
+    content: Path | bytes | np.ndarray
+    name: str
+    label: int | None = None
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A place where samples live. Ids are positions 0..len-1 and last as long as `fingerprint` does.
+
+    classes: the class names, label k is classes[k]; empty when the source has no labels.
+    labels: int64 (len,), or None. They are read by evaluation and monitoring, never by training.
+    fingerprint: hash of what is listed; a resumed run refuses a source whose fingerprint changed.
+    native_side: side of the largest image when all are small arrays in memory, else None (files).
+    """
+
+    classes: Sequence[str]
+    labels: np.ndarray | None
+    fingerprint: str
+    native_side: int | None
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, id: int) -> Item: ...
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A sample that could not be decoded, and why."""
+
+    id: int
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Decoded samples of one step on one rank.
+
+    ids: int64 (N,). pixels: uint8 (N, C, S, S), square canvases whose padding is zero.
+    rectangles: int64 (N, 4), the valid (top, left, height, width) in each canvas.
+    labels: int64 (N,), -1 where unknown. skipped: samples that belonged here and could not be decoded.
+    """
+
+    ids: Tensor
+    pixels: Tensor
+    rectangles: Tensor
+    labels: Tensor
+    skipped: tuple[Skipped, ...] = ()
+
+    def __len__(self) -> int:
+        return self.ids.shape[0]
+
+    def to(self, device: torch.device) -> Batch:
+        """Copy to a device, without waiting for it where the batch is in pinned memory."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """Called by torch's DataLoader in its pinning thread."""
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def _each(self, change: Any) -> Batch:
+        return replace(
+            self,
+            ids=change(self.ids),
+            pixels=change(self.pixels),
+            rectangles=change(self.rectangles),
+            labels=change(self.labels),
+        )
+
+
+@runtime_checkable
+class Views(Protocol):
+    """Makes the random views of a batch on its device: normalised float32 (N, C, size, size) each, no grad.
+
+    The result is a function of pixels, rectangles and keys, row by row: never of the rest of the batch.
+    """
+
+    count: int
+    size: int
+
+    def __call__(self, pixels: Tensor, rectangles: Tensor, keys: Keys) -> list[Tensor]: ...
+
+
+# -------------------------------------------------------------------------------------------- models
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """A backbone's intermediate output: values (N, C, H, W), one cell every `stride` input pixels."""
+
+    values: Tensor
+    stride: int
+
+
+@dataclass(frozen=True)
+class FeatureInfo:
+    """What a backbone offers.
+
+    names, channels, strides: its feature maps, fine to coarse. size_divisor: input sides must be its
+    multiples (`feature_maps` pads). minimum_side: smallest side accepted. mean, std: expected normalisation of
+    pixels in [0, 1]. weights: where they come from ("random", "timm:TAG" or a run's hash).
+    loaded_fraction: share of the backbone's tensors filled from those weights.
+    """
+
+    names: tuple[str, ...]
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    size_divisor: int
+    minimum_side: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    weights: str = "random"
+    loaded_fraction: float = 0.0
+
+
+class BackboneLike(Protocol):
+    """The network kept after pretraining: what objectives, heads and embedding see of it (an nn.Module)."""
+
+    embedding_dim: int
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels (N, C, H, W) to embeddings (N, D)."""
+        ...
+
+    def feature_maps(self, pixels: Tensor) -> dict[str, FeatureMap]:
+        """Normalised pixels (N, C, H, W) to named maps, NCHW, fine to coarse."""
+        ...
+
+    @property
+    def info(self) -> FeatureInfo: ...
+
+
+# ---------------------------------------------------------------------------------------- objectives
+
+
+class Embeddings(NamedTuple):
+    """What one forward of a backbone under an objective gives; rows are samples in every tensor.
+
+    embedding: (N, D), the pooled backbone output of the first view, detached: for monitor, miner and bank.
+    outputs: one (N, P) per view, what the loss differentiates (projections or predictions).
+    targets: one (N, P) per view, without gradient (a teacher's projections); empty where the method has none.
+    """
+
+    embedding: Tensor
+    outputs: tuple[Tensor, ...]
+    targets: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True)
+class Negatives:
+    """Negatives mined for each anchor, aligned with the gathered rows.
+
+    embeddings: (N, K, P); ids: int64 (N, K); weights: (N, K) or None for all ones.
+    """
+
+    embeddings: Tensor
+    ids: Tensor
+    weights: Tensor | None = None
+
+
+class Outcome(NamedTuple):
+    """The value of an objective: `loss`, a scalar with gradient, and detached scalars worth logging."""
+
+    loss: Tensor
+    terms: Mapping[str, Tensor]
+
+
+class Objective(Protocol):
+    """What pretraining minimises, as an nn.Module that owns everything the method adds to the backbone.
+
+    It is built as `Objective(backbone, **options)` and must not keep the backbone. The two stages are apart
+    because ranks meet between them: `embed` sees local rows, `loss` sees the rows of all ranks and knows no
+    ranks. A parameter used in `loss` gets the same gradient on every rank.
+    """
+
+    def embed(self, backbone: BackboneLike, views: Sequence[Tensor]) -> Embeddings:
+        """Local views, each (N, C, H, W), to embeddings of local rows; runs under the distributed wrapper."""
+        ...
+
+    def loss(self, embeddings: Embeddings, ids: Tensor, negatives: Negatives | None = None) -> Outcome:
+        """Gathered rows to a scalar, identical on every rank; ids are int64 (N,)."""
+        ...
+
+    def after_step(self, backbone: BackboneLike, progress: float) -> None:
+        """Moves teachers after an optimiser step; `progress` runs from 0 to 1 over the whole run."""
+        ...
+
+
+# --------------------------------------------------------------------------------------------- heads
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """What a head asks for: input image | pair | clip | track, features vector | map | pyramid, target kind."""
+
+    name: str
+    input: str
+    features: str
+    target: str
+
+
+class Head(Protocol):
+    """A task network on a backbone (an nn.Module). Labels are 0..K-1; a head adds background privately.
+
+    Boxes are absolute float xyxy pixels; the ignore label of maps is 255.
+    """
+
+    spec: HeadSpec
+
+    def build(self, info: FeatureInfo, task: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        """Create the layers for a backbone and a task (at least `classes`)."""
+        ...
+
+    def forward(self, features: Any) -> Any:
+        """Features as `spec.features` says to raw outputs."""
+        ...
+
+    def loss(self, raw: Any, targets: Any) -> dict[str, Tensor]:
+        """Raw outputs and targets to named scalars, summed for training."""
+        ...
+
+    def decode(self, raw: Any, meta: Any) -> Any:
+        """Raw outputs to predictions in original pixels."""
+        ...
+
+    def metrics(self, task: Mapping[str, Any]) -> Any:
+        """An accumulator of the head's metrics."""
+        ...
+
+    def draw(self, sample: Any, prediction: Any) -> np.ndarray:
+        """A picture of a prediction, uint8 RGB (H, W, 3)."""
+        ...
+
+    def example_batch(self, seed: int) -> Any:
+        """A small batch the head can overfit."""
+        ...
+
+
+# --------------------------------------------------------------------------------- downstream results
+
+
+@dataclass(frozen=True)
+class Score:
+    """One row of an evaluation: who was measured, and its figures by name (shares in 0..1)."""
+
+    subject: str
+    figures: Mapping[str, float]
+    per_class: Mapping[str, float] = field(default_factory=dict)

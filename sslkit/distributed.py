@@ -1,0 +1,95 @@
+"""What ranks do together: gather rows with gradient, sum with gradient. Without a process group, identity.
+
+Every rank computes the same loss on the gathered rows, so the gradient with respect to all rows is already
+known on every rank: the backward of `gather` takes the local slice and needs no communication. The slice is
+multiplied by the number of ranks because the distributed wrapper divides summed gradients by it. Thus
+N ranks equal one rank with the global batch, in loss and gradient, uneven local batches included.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from sslkit.contracts import Embeddings
+
+
+def world_size() -> int:
+    """Number of ranks; 1 without a process group."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """This process's number; 0 without a process group."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def gather_embeddings(embeddings: Embeddings, ids: Tensor) -> tuple[Embeddings, Tensor]:
+    """Rows of all ranks in rank order, float32; outputs keep their gradient. ids: int64 (N,)."""
+    exact = Embeddings(
+        embeddings.embedding.float(),
+        tuple(output.float() for output in embeddings.outputs),
+        tuple(target.float() for target in embeddings.targets),
+    )
+    if world_size() == 1:
+        return exact, ids
+    gathered = Embeddings(
+        gather(exact.embedding),
+        tuple(gather(output) for output in exact.outputs),
+        tuple(gather(target) for target in exact.targets),
+    )
+    return gathered, gather(ids)
+
+
+def gather(rows: Tensor) -> Tensor:
+    """Concatenate (n_r, ...) of every rank r along rows, in rank order; n_r may differ. Differentiable."""
+    if world_size() == 1:
+        return rows
+    gathered: Tensor = _Gather.apply(rows)  # type: ignore[no-untyped-call]
+    return gathered
+
+
+def summed(values: Tensor) -> Tensor:
+    """Sum over ranks, differentiable: the gradients of all ranks are summed too."""
+    if world_size() == 1:
+        return values
+    total: Tensor = _Sum.apply(values)  # type: ignore[no-untyped-call]
+    return total
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, rows: Tensor) -> Tensor:  # type: ignore[override]
+        world = world_size()
+        counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(world)]
+        dist.all_gather(counts, torch.tensor([rows.shape[0]], dtype=torch.int64, device=rows.device))
+        sizes = [int(count) for count in counts]
+        # Collectives want equal shapes: pad to the longest rank, cut after.
+        padded = rows.new_zeros((max(sizes), *rows.shape[1:]))
+        padded[: rows.shape[0]] = rows
+        parts = [torch.empty_like(padded) for _ in range(world)]
+        dist.all_gather(parts, padded)
+        ctx.start = sum(sizes[: rank()])  # type: ignore[attr-defined]
+        ctx.count = rows.shape[0]  # type: ignore[attr-defined]
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        start: int = ctx.start  # type: ignore[attr-defined]
+        count: int = ctx.count  # type: ignore[attr-defined]
+        return gradient[start : start + count] * world_size()
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, values: Tensor) -> Tensor:  # type: ignore[override]  # noqa: ARG004
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:  # type: ignore[override]  # noqa: ARG004
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
