@@ -1,0 +1,226 @@
+"""Recipes: YAML and `key.sub=value` overrides to frozen models. Only `runs/` and `cli/` know them.
+
+Nothing here knows devices or ranks. An "auto" that depends on the recipe alone (stem, view policy) is settled
+by `load_recipe`; one that depends on the machine or the data (canvas, workers, precision, channels_last) is
+settled by the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sslkit.errors import ConfigError
+from sslkit.recipe_files import line_of, parse_value, parse_yaml, read_recipe
+from sslkit.recipe_problems import describe
+
+SMALL_VIEW = 64  # pixels; up to this side a stride-32 stem and the ImageNet views leave too little to see
+
+Count = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A part of a recipe: frozen, strictly typed; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class Named(Section):
+    """A part chosen by name; `objective: simclr` is short for `objective: {name: simclr}`."""
+
+    name: Annotated[str, Field(min_length=1)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, given: Any) -> Any:
+        return {"name": given} if isinstance(given, str) else given
+
+
+class Component(Named):
+    """A registered name and, beside it, the options of what is registered."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keyword arguments for the named part; they are checked where it is built."""
+        return dict(self.model_extra or {})
+
+
+class Data(Section):
+    """Where the samples live, and how they travel: canvas is the side in pixels they are decoded to."""
+
+    path: str | None = None
+    split: str | None = None
+    canvas: Count | Literal["auto"] = "auto"
+    channels: Literal[1, 3] = 3
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    max_skipped: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of unreadable samples past which the run stops."""
+
+
+class Backbone(Named):
+    """A timm model; stem "small" keeps the resolution of small views, options are timm's own."""
+
+    name: Annotated[str, Field(min_length=1)] = "resnet18"
+    stem: Literal["auto", "standard", "small"] = "auto"
+    pretrained: bool = False
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class ObjectiveChoice(Component):
+    """What pretraining minimises, and the keyword arguments of its class."""
+
+    name: Annotated[str, Field(min_length=1)] = "simclr"
+
+
+class ViewsChoice(Component):
+    """The view policy, the side of a view in pixels, and the keyword arguments of the policy."""
+
+    name: Annotated[str, Field(min_length=1)] = "auto"
+    size: Annotated[int, Field(ge=8)] = 224
+
+
+class OptimizerChoice(Section):
+    """The optimizer; with linear scaling its peak learning rate is lr * samples per step / 256."""
+
+    name: Literal["lars", "sgd", "adamw"] = "sgd"
+    lr: Positive = 0.06
+    weight_decay: NotNegative = 5e-4
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    lr_scaling: Literal["linear", "none"] = "linear"
+
+
+class Schedule(Section):
+    """Linear warm-up, then a cosine down to final_lr (Loshchilov and Hutter, 2017); lengths in epochs."""
+
+    epochs: Count = 100
+    warmup_epochs: NotNegative = 10.0
+    final_lr: NotNegative = 0.0
+
+    @model_validator(mode="after")
+    def _warm_up_fits(self) -> Schedule:
+        if self.warmup_epochs > self.epochs:
+            raise ValueError(f"warmup_epochs ({self.warmup_epochs:g}) may be at most epochs ({self.epochs})")
+        return self
+
+
+class BatchPlan(Section):
+    """size: samples of one forward over all ranks, which a loss compares; accumulate: forwards per step."""
+
+    size: Annotated[int, Field(ge=2)] = 256
+    accumulate: Count = 1
+
+
+class MonitorPlan(Section):
+    """How often the k-NN monitor looks, and at how many samples."""
+
+    every_epochs: Count = 1
+    samples: Annotated[int, Field(ge=2)] = 2000
+    k: Count = 20
+
+
+class CheckpointPlan(Section):
+    """How often a checkpoint is written, and how many of the last are kept."""
+
+    every_epochs: Count = 1
+    every_steps: Count | None = None
+    keep: Count = 2
+
+
+class Recipe(Section):
+    """Everything that reproduces a pretraining run, apart from the data and the machine."""
+
+    data: Data = Data()
+    backbone: Backbone = Backbone()
+    objective: ObjectiveChoice = ObjectiveChoice()
+    views: ViewsChoice = ViewsChoice()
+    optimizer: OptimizerChoice = OptimizerChoice()
+    schedule: Schedule = Schedule()
+    batch: BatchPlan = BatchPlan()
+    clip_gradient: Positive | None = None
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    channels_last: bool | Literal["auto"] = "auto"
+    monitor: MonitorPlan = MonitorPlan()
+    checkpoint: CheckpointPlan = CheckpointPlan()
+    log_every: Count = 10
+    """Steps between two lines of metrics."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    trackers: Annotated[tuple[str, ...], Field(strict=False)] = ()
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate after warm-up; linear scaling follows Goyal et al. (2017), section 2.1."""
+        if self.optimizer.lr_scaling == "none":
+            return self.optimizer.lr
+        return self.optimizer.lr * self.batch.size * self.batch.accumulate / 256
+
+    def settled(self) -> Recipe:
+        """The same recipe with the stem and the view policy that "auto" stands for at its view size."""
+        small = self.views.size <= SMALL_VIEW
+        backbone, views = self.backbone, self.views
+        if backbone.stem == "auto":
+            backbone = backbone.model_copy(update={"stem": "small" if small else "standard"})
+        if views.name == "auto":
+            views = views.model_copy(update={"name": "simclr_small" if small else "simclr"})
+        return self.model_copy(update={"backbone": backbone, "views": views})
+
+    def to_yaml(self) -> str:
+        """The recipe as YAML with every default spelt out; `load_recipe` reads it back to an equal recipe."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load_recipe(name_or_file: str | Path | None = None, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a named recipe or a YAML file (None: the defaults), then set each `key.sub=value` in order.
+
+    Raises ConfigError for a file that is missing or not YAML, an unknown key, or a value of the wrong kind;
+    UnknownNameError for an unknown recipe.
+    """
+    where, text = ("", "") if name_or_file is None else read_recipe(name_or_file)
+    given = parse_yaml(text, where)
+    for override in overrides:
+        _override(given, override)
+    try:
+        return Recipe.model_validate(given).settled()
+    except ValidationError as error:
+        overridden = {override.partition("=")[0].strip() for override in overrides}
+
+        def place(path: str) -> str:
+            if any(
+                path == key or path.startswith(f"{key}.") or key.startswith(f"{path}.") for key in overridden
+            ):
+                return "on the command line"
+            line = line_of(text, path)
+            return f"{where}, line {line}" if line else where or "the default recipe"
+
+        raise ConfigError(describe(error, Recipe, place)) from None
+
+
+def _override(given: dict[str, Any], override: str) -> None:
+    """Set `key.sub=value` in the nested mapping, opening a section written in its short form."""
+    path, equals, value = override.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise ConfigError(
+            f"cannot read '{override}'; write an override as key.sub=value, e.g. schedule.epochs=50"
+        )
+    section = given
+    for depth, key in enumerate(keys[:-1], start=1):
+        inner = section.get(key)
+        if isinstance(inner, str):
+            inner = {"name": inner}
+        elif inner is None:
+            inner = {}
+        elif not isinstance(inner, dict):
+            raise ConfigError(
+                f"cannot set '{path.strip()}': '{'.'.join(keys[:depth])}' is {inner!r}, not a section"
+            )
+        section[key] = inner
+        section = inner
+    section[keys[-1]] = parse_value(value, override)
