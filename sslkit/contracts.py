@@ -127,8 +127,8 @@ class FeatureInfo:
     """What a backbone offers.
 
     names, channels, strides: its feature maps, fine to coarse. size_divisor: input sides must be its
-    multiples (`feature_maps` pads). minimum_side: smallest side accepted. mean, std: expected normalisation of
-    pixels in [0, 1]. weights: where they come from ("random", "timm:TAG" or a run's hash).
+    multiples (`feature_maps` pads). minimum_side: smallest side accepted. mean, std: expected normalisation
+    of pixels in [0, 1]. weights: where they come from ("random", "timm:TAG" or a run's hash).
     loaded_fraction: share of the backbone's tensors filled from those weights.
     """
 
@@ -221,7 +221,10 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """What a head asks for: input image | pair | clip | track, features vector | map | pyramid, target kind."""
+    """What a head asks for.
+
+    input: image | pair | clip | track. features: vector | map | pyramid. target: label, boxes, flow, ...
+    """
 
     name: str
     input: str

@@ -8,6 +8,8 @@ N ranks equal one rank with the global batch, in loss and gradient, uneven local
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -46,7 +48,7 @@ def gather(rows: Tensor) -> Tensor:
     """Concatenate (n_r, ...) of every rank r along rows, in rank order; n_r may differ. Differentiable."""
     if world_size() == 1:
         return rows
-    gathered: Tensor = _Gather.apply(rows)  # type: ignore[no-untyped-call]
+    gathered: Tensor = _Gather.apply(rows)
     return gathered
 
 
@@ -54,13 +56,13 @@ def summed(values: Tensor) -> Tensor:
     """Sum over ranks, differentiable: the gradients of all ranks are summed too."""
     if world_size() == 1:
         return values
-    total: Tensor = _Sum.apply(values)  # type: ignore[no-untyped-call]
+    total: Tensor = _Sum.apply(values)
     return total
 
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, rows: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
         world = world_size()
         counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(world)]
         dist.all_gather(counts, torch.tensor([rows.shape[0]], dtype=torch.int64, device=rows.device))
@@ -70,26 +72,25 @@ class _Gather(torch.autograd.Function):
         padded[: rows.shape[0]] = rows
         parts = [torch.empty_like(padded) for _ in range(world)]
         dist.all_gather(parts, padded)
-        ctx.start = sum(sizes[: rank()])  # type: ignore[attr-defined]
-        ctx.count = rows.shape[0]  # type: ignore[attr-defined]
+        ctx.start = sum(sizes[: rank()])
+        ctx.count = rows.shape[0]
         return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        start: int = ctx.start  # type: ignore[attr-defined]
-        count: int = ctx.count  # type: ignore[attr-defined]
-        return gradient[start : start + count] * world_size()
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        own = gradient[ctx.start : ctx.start + ctx.count]
+        return own * world_size()
 
 
 class _Sum(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, values: Tensor) -> Tensor:  # type: ignore[override]  # noqa: ARG004
+    def forward(ctx: Any, values: Tensor) -> Tensor:
         total = values.clone()
         dist.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:  # type: ignore[override]  # noqa: ARG004
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         total = gradient.clone()
         dist.all_reduce(total)
         return total

@@ -1,0 +1,101 @@
+"""Optimisers and the learning-rate schedule, which is a function of the step and keeps no state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sslkit.errors import ConfigError, UnknownNameError
+
+OPTIMIZERS = ("adamw", "lars", "sgd")
+
+
+def build_optimizer(
+    module: nn.Module, *, name: str, lr: float, weight_decay: float, momentum: float
+) -> torch.optim.Optimizer:
+    """An optimiser over the trainable parameters; biases and normalisation weights are never decayed.
+
+    momentum: of SGD and LARS; AdamW keeps (0.9, 0.999). Raises UnknownNameError.
+    """
+    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    if not trainable:
+        raise ConfigError("nothing to train: no parameter requires a gradient")
+    decayed = [parameter for parameter in trainable if parameter.dim() > 1]
+    plain = [parameter for parameter in trainable if parameter.dim() <= 1]
+    groups = [
+        {"params": parameters, "weight_decay": decay}
+        for parameters, decay in ((decayed, weight_decay), (plain, 0.0))
+        if parameters
+    ]
+    if name == "adamw":
+        return torch.optim.AdamW(groups, lr=lr)
+    if name == "sgd":
+        return torch.optim.SGD(groups, lr=lr, momentum=momentum)
+    if name == "lars":
+        return LARS(groups, lr=lr, momentum=momentum)
+    raise UnknownNameError("optimizer", name, OPTIMIZERS)
+
+
+class LARS(torch.optim.Optimizer):
+    """SGD with momentum whose step is scaled per layer by |weights| / |gradient| (You et al. 2017).
+
+    Layers without weight decay (biases, normalisation) are not scaled, as in SimCLR (Chen et al. 2020).
+    """
+
+    def __init__(
+        self,
+        params: Iterable[dict[str, Any]],
+        *,
+        lr: float,
+        momentum: float = 0.9,
+        trust_coefficient: float = 0.001,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "trust_coefficient": trust_coefficient})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One update of every parameter that has a gradient."""
+        if closure is not None:
+            raise ConfigError("LARS takes no closure")
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._update(parameter, group)
+
+    def _update(self, weights: Tensor, group: dict[str, Any]) -> None:
+        assert weights.grad is not None
+        direction = weights.grad
+        if group["weight_decay"] > 0:
+            direction = direction + group["weight_decay"] * weights
+            size, slope = weights.norm(), direction.norm()
+            scale = group["trust_coefficient"] * size / slope
+            # A zero norm on either side says nothing about the layer: take the plain step.
+            direction = direction * torch.where((size > 0) & (slope > 0), scale, torch.ones_like(scale))
+        state = self.state[weights]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(weights)
+        state["momentum"].mul_(group["momentum"]).add_(direction)
+        weights.sub_(group["lr"] * state["momentum"])
+
+
+def scaled_lr(lr: float, *, scaling: str, global_batch: int) -> float:
+    """The peak learning rate: `linear` means per 256 samples (Goyal et al. 2017), `none` as given."""
+    return lr * global_batch / 256 if scaling == "linear" else lr
+
+
+def cosine_lr(step: int, *, peak: float, total_steps: int, warmup_steps: int, final: float = 0.0) -> float:
+    """Linear warm-up to `peak`, then half a cosine down to `final` (Loshchilov and Hutter 2017)."""
+    if step < warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    done = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+    return final + (peak - final) * (1.0 + math.cos(math.pi * min(1.0, done))) / 2.0
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give every parameter group the same learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr

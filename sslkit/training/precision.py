@@ -1,0 +1,79 @@
+"""Number format and memory layout, chosen by timing them on this machine instead of by belief."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+ROWS = 32
+"""Rows of the timed batch: enough to tell the candidates apart, little enough to cost about a second."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A number format ("fp32", "bf16" or "fp16") and whether convolutions see channels last."""
+
+    precision: str
+    channels_last: bool
+    milliseconds: dict[str, float] = field(default_factory=dict, compare=False)
+
+
+def choose_layout(
+    backbone: nn.Module,
+    *,
+    precision: str,
+    channels_last: bool | str,
+    size: int,
+    batch: int,
+    device: torch.device,
+) -> Layout:
+    """Resolve "auto" by timing forward and backward of `backbone` on this device; no tensor of it changes.
+
+    precision: "auto", "fp32", "bf16" or "fp16". channels_last: "auto" or a bool. size: input side.
+    batch: rows per step, the timed batch has at most 32. "auto" considers fp32 and bf16.
+    """
+    precisions = ["fp32", "bf16"] if precision == "auto" else [precision]
+    layouts = [False, True] if isinstance(channels_last, str) else [channels_last]
+    candidates = [Layout(p, last) for p in precisions for last in layouts]
+    if len(candidates) == 1:
+        return candidates[0]
+    pixels = torch.rand(min(batch, ROWS), 3, size, size, device=device)
+    buffers = {name: buffer.clone() for name, buffer in backbone.named_buffers()}
+    times = {candidate: _seconds(backbone, pixels, candidate) for candidate in candidates}
+    with torch.no_grad():
+        for name, buffer in backbone.named_buffers():
+            buffer.copy_(buffers[name])
+    backbone.to(memory_format=torch.contiguous_format)
+    best = min(candidates, key=lambda candidate: times[candidate])
+    table = {
+        f"{c.precision}{' channels_last' if c.channels_last else ''}": round(1000 * times[c], 1)
+        for c in candidates
+    }
+    return Layout(best.precision, best.channels_last, table)
+
+
+def memory_format(layout: Layout) -> torch.memory_format:
+    """The torch memory format of a layout."""
+    return torch.channels_last if layout.channels_last else torch.contiguous_format
+
+
+def _seconds(backbone: nn.Module, pixels: torch.Tensor, layout: Layout) -> float:
+    backbone.to(memory_format=memory_format(layout))
+    pixels = pixels.contiguous(memory_format=memory_format(layout))
+    dtype = PRECISIONS[layout.precision]
+    best = float("inf")
+    for _ in range(3):  # the first is the warm-up; the fastest counts, since noise only adds
+        start = time.perf_counter()
+        with torch.autocast(pixels.device.type, dtype=dtype) if dtype else contextlib.nullcontext():
+            output = backbone(pixels)
+        output.float().square().mean().backward()
+        if pixels.device.type == "cuda":
+            torch.cuda.synchronize(pixels.device)
+        best = min(best, time.perf_counter() - start)
+        backbone.zero_grad(set_to_none=True)
+    return best
