@@ -10,8 +10,9 @@ import yaml
 
 from sslkit.errors import ConfigError, UnknownNameError
 
-# The wheel packs the recipes beside this file; a source checkout has them beside the package.
-_FOLDERS = (Path(__file__).parent / "recipes", Path(__file__).parent.parent / "recipes")
+_PACKAGE = Path(__file__).parent.parent
+# The wheel packs the recipes into the package; a source checkout has them beside it.
+_FOLDERS = (_PACKAGE / "recipes", _PACKAGE.parent / "recipes")
 
 
 class _Loader(yaml.SafeLoader):

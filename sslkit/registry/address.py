@@ -1,0 +1,74 @@
+"""The DATA argument: a folder, an .npz file, a list file, or `NAME:key=value,key=value` for any source."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sslkit.config.files import parse_value
+from sslkit.errors import ConfigError, DataError
+from sslkit.registry.lookup import build, names, resolve
+
+if TYPE_CHECKING:
+    from sslkit.contracts import Source
+
+_BY_SUFFIX = {".csv": "list", ".lst": "list", ".npz": "npz", ".txt": "list"}
+_FORMS = "an image folder, an .npz file, a .txt, .csv or .lst list, or SOURCE:key=value,..."
+
+
+def open_source(data: str, *, split: str | None = None) -> Source:
+    """Open what a DATA argument names; a path that exists always wins over a source's name.
+
+    `shapes:count=6000,size=32` gives options to a registered source; a first part without `=` is its address,
+    as in `folder:photos,split=train`. Raises DataError for a path that is missing or of no known form,
+    UnknownNameError for an unknown source, ConfigError for an option the source does not take.
+    """
+    path = Path(data).expanduser()
+    options: dict[str, Any] = {} if split is None else {"split": split}
+    if data and path.exists():
+        source: Source = build("source", _source_of(path), path, **options)
+        return source
+    return _named_source(data, path, options)
+
+
+def _named_source(data: str, path: Path, options: dict[str, Any]) -> Source:
+    name, colon, rest = data.partition(":")
+    if name not in names("source"):
+        if colon and name.isidentifier() and len(name) > 1:  # one letter is a Windows drive
+            resolve("source", name)  # raises UnknownNameError with the nearest names
+        raise _missing(data, path)
+    parts = [part.strip() for part in rest.split(",") if part.strip()]
+    address = [parts.pop(0)] if parts and "=" not in parts[0] else []
+    for part in parts:
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise ConfigError(f"cannot read '{part}' in '{data}'; write {name}:key=value,key=value")
+        options[key.strip()] = parse_value(value, data)
+    source: Source = build("source", name, *address, **options)
+    return source
+
+
+def _source_of(path: Path) -> str:
+    if path.is_dir():
+        return "folder"
+    if path.suffix.lower() not in _BY_SUFFIX:
+        raise DataError(f"'{path}' is a single file of no known form; DATA is {_FORMS}")
+    return _BY_SUFFIX[path.suffix.lower()]
+
+
+def _missing(data: str, path: Path) -> DataError:
+    """Say how far the path exists, and the nearest name there."""
+    if not data:
+        return DataError(f"DATA is empty; it is {_FORMS}")
+    parent = next((folder for folder in path.parents if folder.is_dir()), Path())
+    lost = path.relative_to(parent).parts[0] if path.is_relative_to(parent) else path.name
+    try:
+        entries = [entry.name for entry in parent.iterdir()]
+    except OSError:
+        entries = []
+    near = difflib.get_close_matches(lost, entries, n=1)
+    if near:
+        return DataError(f"there is no '{data}'; did you mean '{parent / near[0]}'?")
+    reached = f" ('{parent}' has no '{lost}')" if lost != data else ""
+    return DataError(f"there is no '{data}'{reached}; DATA is {_FORMS}")

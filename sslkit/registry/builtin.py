@@ -1,0 +1,46 @@
+"""The visible list of what comes with sslkit, registered through the same hooks as any plugin."""
+
+from __future__ import annotations
+
+from sslkit.hookspecs import API_VERSION, hookimpl
+
+SSLKIT_API = API_VERSION
+
+
+@hookimpl
+def sslkit_objectives() -> dict[str, str]:
+    """One file per method in `objectives/`."""
+    return {
+        "byol": "sslkit.objectives.byol:BYOL",
+        "simclr": "sslkit.objectives.simclr:SimCLR",
+    }
+
+
+@hookimpl
+def sslkit_sources() -> dict[str, str]:
+    """One file per place where samples live in `data/sources/`."""
+    return {
+        "folder": "sslkit.data.sources.folder:ImageFolderSource",
+        "list": "sslkit.data.sources.list_file:ListFileSource",
+        "npz": "sslkit.data.sources.arrays:ArraysSource",
+        "shapes": "sslkit.data.sources.shapes:ShapesSource",
+    }
+
+
+@hookimpl
+def sslkit_view_policies() -> dict[str, str]:
+    """The random views of each method."""
+    return {
+        "byol": "sslkit.data.views.policy:byol",
+        "simclr": "sslkit.data.views.policy:simclr",
+        "simclr_small": "sslkit.data.views.policy:simclr_small",
+    }
+
+
+@hookimpl
+def sslkit_heads() -> dict[str, str]:
+    """The two probes every representation is judged by."""
+    return {
+        "knn": "sslkit.evaluation.knn:KNN",
+        "linear": "sslkit.evaluation.linear:LinearProbe",
+    }
