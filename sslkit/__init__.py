@@ -1,0 +1,62 @@
+"""sslkit: self-supervised representation learning for images. Pretrain, evaluate, search."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sslkit.config import Recipe, load_recipe
+    from sslkit.errors import SslkitError
+    from sslkit.models.weights import load_backbone
+    from sslkit.registry import open_source
+    from sslkit.retrieval.artifact import Index
+    from sslkit.runs.evaluate import evaluate
+    from sslkit.runs.pretrain import pretrain, resume
+    from sslkit.runs.retrieve import build_index, embed, search
+
+__version__ = "0.1.0"
+
+# Importing sslkit does no work: a name is fetched from its home when it is first used.
+_HOMES = {
+    "Index": "sslkit.retrieval.artifact",
+    "Recipe": "sslkit.config",
+    "SslkitError": "sslkit.errors",
+    "build_index": "sslkit.runs.retrieve",
+    "embed": "sslkit.runs.retrieve",
+    "evaluate": "sslkit.runs.evaluate",
+    "load_backbone": "sslkit.models.weights",
+    "load_recipe": "sslkit.config",
+    "open_source": "sslkit.registry",
+    "pretrain": "sslkit.runs.pretrain",
+    "resume": "sslkit.runs.pretrain",
+    "search": "sslkit.runs.retrieve",
+}
+
+__all__ = [
+    "Index",
+    "Recipe",
+    "SslkitError",
+    "__version__",
+    "build_index",
+    "embed",
+    "evaluate",
+    "load_backbone",
+    "load_recipe",
+    "open_source",
+    "pretrain",
+    "resume",
+    "search",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sslkit' has no attribute '{name}'; it offers {', '.join(__all__)}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,52 @@
+"""The `sslkit` command: its groups, and how it ends. Exit code 0 done, 1 failed, 2 wrongly asked."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from sslkit import __version__
+from sslkit.cli import data, demo, evaluate, plugins, pretrain, recipes, retrieve
+from sslkit.errors import SslkitError
+
+TRACEBACK_VARIABLE = "SSLKIT_TRACEBACK"
+
+app = typer.Typer(
+    name="sslkit",
+    help="Self-supervised representation learning for images: pretrain, evaluate, search.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for group in (pretrain, evaluate, retrieve, data, demo, plugins, recipes):
+    group.add_to(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback(epilog="Start with `sslkit demo`: it pretrains, evaluates and searches in about a minute.")
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line and leave the process with its exit code."""
+    try:
+        app()
+    except SslkitError as error:
+        if os.environ.get(TRACEBACK_VARIABLE) == "1":
+            raise
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)
