@@ -28,12 +28,12 @@ API_VERSION: Final = 1
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
-Kind = Literal["objective", "source", "views", "head"]
+Kind = Literal["objective", "source", "view_policy", "head"]
 
 HOOKS: Final[Mapping[Kind, str]] = {
     "objective": "sslkit_objectives",
     "source": "sslkit_sources",
-    "views": "sslkit_view_policies",
+    "view_policy": "sslkit_view_policies",
     "head": "sslkit_heads",
 }
 """Which hook registers the names of which kind."""

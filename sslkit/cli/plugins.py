@@ -58,4 +58,7 @@ def _facts(plugin: Plugin) -> dict[str, Any]:
 def _summary(plugin: Plugin) -> str:
     if not plugin.works:
         return plugin.reason.splitlines()[0]
-    return "; ".join(f"{kind} {', '.join(names)}" for kind, names in plugin.provides.items()) or "nothing"
+    return (
+        "; ".join(f"{kind.replace('_', ' ')} {', '.join(names)}" for kind, names in plugin.provides.items())
+        or "nothing"
+    )

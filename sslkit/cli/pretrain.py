@@ -37,7 +37,10 @@ def pretrain(
         bool, typer.Option("--resume", help="Continue the run in --out if it is there.")
     ] = False,
 ) -> None:
-    """Pretrain a backbone on unlabelled images. On N devices: `torchrun --nproc_per_node N -m sslkit pretrain`."""
+    """Pretrain a backbone on unlabelled images.
+
+    On N devices: `torchrun --nproc_per_node N -m sslkit pretrain DATA`.
+    """
     from sslkit.runs.pretrain import pretrain as run
 
     if overwrite and resume:

@@ -63,7 +63,7 @@ def build(kind: Kind, name: str, /, *args: Any, **options: Any) -> Any:
 
 def label(kind: Kind) -> str:
     """What messages call a kind."""
-    return "view policy" if kind == "views" else kind
+    return kind.replace("_", " ")
 
 
 def _checked(
