@@ -1,0 +1,102 @@
+"""Conformance kit for sources: what the contract promises, checked on a real instance."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+
+from sslkit.contracts import Item, Source
+from sslkit.data.decode.image import decode_image
+
+
+def check_source(source: Source, *, sample: int = 16) -> None:
+    """Raise AssertionError, saying what is wrong, unless `source` keeps the `Source` contract.
+
+    Looks at `sample` items spread evenly, which must all be decodable: give it a small sound data set.
+    """
+    name = type(source).__name__
+    _require(isinstance(source, Source), f"{name} lacks one of {sorted(Source.__annotations__)} or a method")
+    count = len(source)
+    _require(count > 0, f"{name} is empty; a source without samples should refuse to be built")
+    _require(len(source) == count, f"{name}: len() changed between two calls")
+    fingerprint = source.fingerprint
+    _require(
+        isinstance(fingerprint, str) and fingerprint != "", f"{name}.fingerprint is not a non-empty string"
+    )
+    _check_labels(source, name, count)
+    ids = sorted({count * k // sample for k in range(sample)} | {count - 1})
+    copy = pickle.loads(pickle.dumps(source))  # what a spawned worker process receives; our own bytes
+    _require(len(copy) == count, f"{name}: a pickled copy has {len(copy)} samples, not {count}")
+    _require(copy.fingerprint == fingerprint, f"{name}: a pickled copy has another fingerprint")
+    for id in ids:
+        item = source[id]
+        _require(isinstance(item, Item), f"{name}[{id}] is a {type(item).__name__}, not an Item")
+        _require(_same(item, source[id]), f"{name}[{id}] gave another item the second time")
+        _require(_same(item, copy[id]), f"{name}[{id}] differs in a pickled copy")
+        _check_item(source, name, id, item)
+    _require(source.fingerprint == fingerprint, f"{name}.fingerprint changed after items were read")
+    _check_read_many(source, name, ids)
+    for outside in (count, -1):
+        try:
+            source[outside]
+        except IndexError:
+            continue
+        raise AssertionError(f"{name}[{outside}] must raise IndexError: ids are 0..{count - 1}")
+
+
+def _check_labels(source: Source, name: str, count: int) -> None:
+    labels, classes = source.labels, source.classes
+    if labels is None:
+        _require(len(classes) == 0, f"{name} has {len(classes)} classes but no labels")
+        return
+    _require(labels.dtype == np.int64, f"{name}.labels is {labels.dtype}, not int64")
+    _require(labels.shape == (count,), f"{name}.labels has shape {labels.shape}, not ({count},)")
+    _require(
+        all(isinstance(one, str) for one in classes), f"{name}.classes holds something else than strings"
+    )
+    _require(len(set(classes)) == len(classes), f"{name}.classes has a name twice")
+    low, high = int(labels.min()), int(labels.max())
+    _require(low >= 0 and high < len(classes), f"{name}.labels are {low}..{high} for {len(classes)} classes")
+
+
+def _check_item(source: Source, name: str, id: int, item: Item) -> None:
+    expected = None if source.labels is None else int(source.labels[id])
+    _require(item.label == expected, f"{name}[{id}].label is {item.label}, but labels[{id}] is {expected}")
+    _require(item.name != "", f"{name}[{id}].name is empty")
+    side = source.native_side
+    if side is not None:
+        _require(isinstance(item.content, np.ndarray), f"{name} has a native_side, so items must be arrays")
+    pixels, (top, left, height, width) = decode_image(item.content, canvas=side or 64)
+    _require(height > 0 and width > 0, f"{name}[{id}] decodes to nothing")
+    if isinstance(item.content, np.ndarray) and side is not None:
+        largest = max(item.content.shape[:2])
+        _require(largest <= side, f"{name}[{id}] has a side of {largest}, above native_side {side}")
+        valid = pixels[:, top : top + height, left : left + width]
+        _require(
+            valid.shape[1:] == item.content.shape[:2], f"{name}[{id}] does not survive decoding unchanged"
+        )
+
+
+def _check_read_many(source: Source, name: str, ids: list[int]) -> None:
+    read_many = getattr(source, "read_many", None)
+    if read_many is None:
+        return
+    many = read_many(np.array(ids, dtype=np.int64))
+    _require(many.dtype == np.uint8 and many.ndim == 4, f"{name}.read_many gave {many.dtype} {many.shape}")
+    for row, id in zip(many, ids, strict=True):
+        content = source[id].content
+        _require(np.array_equal(row, np.asarray(content)), f"{name}.read_many differs from {name}[{id}]")
+
+
+def _same(one: Item, other: Item) -> bool:
+    if isinstance(one.content, np.ndarray) and isinstance(other.content, np.ndarray):
+        same = np.array_equal(one.content, other.content)
+    else:
+        same = bool(one.content == other.content)
+    return same and one.name == other.name and one.label == other.label
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise AssertionError(message)
