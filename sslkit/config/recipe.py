@@ -14,9 +14,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sslkit.config.files import line_of, parse_value, parse_yaml, read_recipe
+from sslkit.config.files import read_recipe
 from sslkit.config.problems import describe
 from sslkit.errors import ConfigError
+from sslkit.yaml_text import line_of, parse_value, parse_yaml
 
 SMALL_VIEW = 64  # pixels; up to this side a stride-32 stem and the ImageNet views leave too little to see
 

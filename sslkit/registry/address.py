@@ -6,9 +6,9 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sslkit.config.files import parse_value
 from sslkit.errors import ConfigError, DataError
 from sslkit.registry.lookup import build, names, resolve
+from sslkit.yaml_text import parse_value
 
 if TYPE_CHECKING:
     from sslkit.contracts import Source

@@ -31,9 +31,9 @@ def sslkit_sources() -> dict[str, str]:
 def sslkit_view_policies() -> dict[str, str]:
     """The random views of each method."""
     return {
-        "byol": "sslkit.data.views.policy:byol",
-        "simclr": "sslkit.data.views.policy:simclr",
-        "simclr_small": "sslkit.data.views.policy:simclr_small",
+        "byol": "sslkit.data.views.named:byol",
+        "simclr": "sslkit.data.views.named:simclr",
+        "simclr_small": "sslkit.data.views.named:simclr_small",
     }
 
 
