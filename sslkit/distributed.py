@@ -28,11 +28,11 @@ def rank() -> int:
 
 
 def gather_embeddings(embeddings: Embeddings, ids: Tensor) -> tuple[Embeddings, Tensor]:
-    """Rows of all ranks in rank order, float32; outputs keep their gradient. ids: int64 (N,)."""
+    """Rows of all ranks in rank order, at least float32; outputs keep their gradient. ids: int64 (N,)."""
     exact = Embeddings(
-        embeddings.embedding.float(),
-        tuple(output.float() for output in embeddings.outputs),
-        tuple(target.float() for target in embeddings.targets),
+        _exact(embeddings.embedding),
+        tuple(_exact(output) for output in embeddings.outputs),
+        tuple(_exact(target) for target in embeddings.targets),
     )
     if world_size() == 1:
         return exact, ids
@@ -58,6 +58,19 @@ def summed(values: Tensor) -> Tensor:
         return values
     total: Tensor = _Sum.apply(values)
     return total
+
+
+def any_rank(value: int | None, device: torch.device) -> int | None:
+    """The largest value that any rank gives, or None when none gives one; values are positive."""
+    if world_size() == 1:
+        return value
+    shared = torch.tensor(value or 0, device=device)
+    dist.all_reduce(shared, op=dist.ReduceOp.MAX)
+    return int(shared) or None
+
+
+def _exact(rows: Tensor) -> Tensor:
+    return rows.to(torch.promote_types(rows.dtype, torch.float32))
 
 
 class _Gather(torch.autograd.Function):

@@ -46,9 +46,9 @@ class _SynchronizedBatchNorm(_BatchNorm):
         self._check_input_dim(rows)
         dims = [0, *range(2, rows.dim())]
         shape = [1, -1] + [1] * (rows.dim() - 2)
-        exact = rows.float()
+        exact = rows.to(torch.promote_types(rows.dtype, torch.float32))
         # Two passes: the variance about the mean, not a difference of large numbers.
-        count = summed(torch.tensor(float(rows.numel() // max(rows.shape[1], 1)), device=rows.device))
+        count = summed(exact.new_tensor(float(rows.numel() // max(rows.shape[1], 1))))
         mean = summed(exact.sum(dims)) / count
         centred = exact - mean.view(shape)
         variance = summed(centred.square().sum(dims)) / count

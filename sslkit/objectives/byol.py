@@ -18,10 +18,11 @@ def byol(first: Tensor, second: Tensor) -> Tensor:
     """2 - 2 cos(prediction, target), mean over rows (Grill et al. 2020, equation 2).
 
     first: (N, P), the student's predictions from one view. second: (N, P), the teacher's projections of the
-    other view; no gradient flows into them. Computed in float32. Returns a scalar in [0, 4].
+    other view; no gradient flows into them. Computed in float32 or better. Returns a scalar in [0, 4].
     """
     with torch.autocast(first.device.type, enabled=False):
-        return (2.0 - 2.0 * F.cosine_similarity(first.float(), second.detach().float())).mean()
+        exact = torch.promote_types(first.dtype, torch.float32)
+        return (2.0 - 2.0 * F.cosine_similarity(first.to(exact), second.detach().to(exact))).mean()
 
 
 class BYOL(nn.Module):

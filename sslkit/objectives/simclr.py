@@ -18,15 +18,16 @@ def nt_xent(first: Tensor, second: Tensor, *, temperature: float, negatives: Ten
 
     first, second: (N, P), two views of the same samples; row i of one is the positive of row i of the other
     and every other row of both is a negative. negatives: (N, K, P), further negatives of both views of each
-    sample. Computed in float32 on normalised rows. Returns a scalar.
+    sample. Computed in float32 or better on normalised rows. Returns a scalar.
     """
     with torch.autocast(first.device.type, enabled=False):
-        anchors = F.normalize(torch.cat([first.float(), second.float()]), dim=1)  # 2N x P
+        exact = torch.promote_types(first.dtype, torch.float32)
+        anchors = F.normalize(torch.cat([first, second]).to(exact), dim=1)  # 2N x P
         rows = anchors.shape[0]
         logits = anchors @ anchors.T / temperature  # 2N x 2N
         logits.fill_diagonal_(-torch.inf)  # an anchor is not its own candidate
         if negatives is not None:
-            mined = F.normalize(negatives.float(), dim=2).repeat(2, 1, 1)  # 2N x K x P
+            mined = F.normalize(negatives.to(exact), dim=2).repeat(2, 1, 1)  # 2N x K x P
             logits = torch.cat([logits, torch.einsum("np,nkp->nk", anchors, mined) / temperature], dim=1)
         positives = torch.arange(rows, device=anchors.device).roll(rows // 2)  # i <-> i + N
         return F.cross_entropy(logits, positives)

@@ -59,6 +59,11 @@ def save_checkpoint(folder: Path, position: Position, state: Mapping[str, Any], 
     return final
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether any finished checkpoint lies under `folder`, intact or not."""
+    return bool(_checkpoints(folder))
+
+
 def load_checkpoint(folder: Path) -> tuple[Position, dict[str, Any], list[str]]:
     """The newest intact checkpoint under `folder`, and one message for each damaged one passed over.
 

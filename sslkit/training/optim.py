@@ -82,11 +82,6 @@ class LARS(torch.optim.Optimizer):
         weights.sub_(group["lr"] * state["momentum"])
 
 
-def scaled_lr(lr: float, *, scaling: str, global_batch: int) -> float:
-    """The peak learning rate: `linear` means per 256 samples (Goyal et al. 2017), `none` as given."""
-    return lr * global_batch / 256 if scaling == "linear" else lr
-
-
 def cosine_lr(step: int, *, peak: float, total_steps: int, warmup_steps: int, final: float = 0.0) -> float:
     """Linear warm-up to `peak`, then half a cosine down to `final` (Loshchilov and Hutter 2017)."""
     if step < warmup_steps:

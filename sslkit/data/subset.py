@@ -1,0 +1,29 @@
+"""A part of a source, as a source of its own."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from sslkit.contracts import Item, Source
+
+
+class Subset:
+    """The samples `ids` of a source, renumbered from 0 in the order given; ids: int64 (M,)."""
+
+    def __init__(self, source: Source, ids: np.ndarray) -> None:
+        self._source = source
+        self._ids = np.asarray(ids, dtype=np.int64)
+        self.classes = source.classes
+        self.labels = None if source.labels is None else source.labels[self._ids]
+        self.native_side = source.native_side
+        self.fingerprint = hashlib.sha256(source.fingerprint.encode() + self._ids.tobytes()).hexdigest()[:32]
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, id: int) -> Item:
+        if not 0 <= id < len(self):
+            raise IndexError(f"id {id} is outside 0..{len(self) - 1}")
+        return self._source[int(self._ids[id])]

@@ -1,0 +1,182 @@
+"""From a recipe to the parts of a pretraining run: the only place where config becomes keyword arguments."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
+from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast_object_list
+from torch import nn
+
+from sslkit.config import Recipe
+from sslkit.contracts import Objective, Source, Views
+from sslkit.data.loader import Loader, choose_canvas, choose_workers
+from sslkit.errors import ConfigError
+from sslkit.models.backbone import Backbone, create_backbone
+from sslkit.models.batchnorm import synchronize_batchnorm
+from sslkit.registry import build, open_source
+from sslkit.training.learner import Learner
+from sslkit.training.optim import build_optimizer
+from sslkit.training.precision import Layout, choose_layout, memory_format
+
+
+@dataclass
+class Parts:
+    """Everything the loop touches; `learner` is what accelerate wrapped, around backbone and objective."""
+
+    recipe: Recipe
+    accelerator: Accelerator
+    source: Source
+    loader: Loader
+    views: Views
+    backbone: Backbone
+    objective: Objective
+    learner: nn.Module
+    optimizer: torch.optim.Optimizer
+    layout: Layout
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps in one epoch; batches that do not fill an accumulated step are left out."""
+        return len(self.loader) // self.recipe.batch.accumulate
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return self.steps_per_epoch * self.recipe.schedule.epochs
+
+
+def resolve(recipe: Recipe, source: Source) -> Recipe:
+    """Fix what "auto" means for this data, so that the run's config.yaml repeats it anywhere."""
+    canvas = recipe.data.canvas if recipe.data.canvas != "auto" else choose_canvas(source, recipe.views.size)
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"canvas": canvas})})
+
+
+def open_data(recipe: Recipe) -> Source:
+    """The source of a recipe; raises ConfigError when it names none."""
+    if recipe.data.path is None:
+        raise ConfigError("no data given: name a folder, e.g. `sslkit pretrain PHOTOS`, or set data.path")
+    return open_source(recipe.data.path, split=recipe.data.split)
+
+
+def assemble(recipe: Recipe, source: Source, *, project_dir: str) -> Parts:
+    """Build every part of a resolved recipe on this process's device.
+
+    Tensors start from `recipe.seed` alone: the same on every rank.
+    """
+    state = PartialState()
+    torch.manual_seed(recipe.seed)
+    backbone = create_backbone(
+        recipe.backbone.name,
+        size=recipe.views.size,
+        stem=recipe.backbone.stem,
+        pretrained=recipe.backbone.pretrained,
+        options=_network_options(recipe),
+    )
+    objective = build("objective", recipe.objective.name, backbone, **recipe.objective.options)
+    loader = Loader(
+        source,
+        batch_size=recipe.batch.size,
+        canvas=cast(int, recipe.data.canvas),
+        channels=recipe.data.channels,
+        seed=recipe.seed,
+        workers=_workers(recipe, source),
+        rank=state.process_index,
+        world=state.num_processes,
+        pin_memory=state.device.type == "cuda",
+    )
+    if len(loader) < recipe.batch.accumulate:
+        raise ConfigError(
+            f"batch.accumulate={recipe.batch.accumulate} batches of {recipe.batch.size} need more than the "
+            f"{len(source)} samples there are; lower batch.accumulate to at most {len(loader)}"
+        )
+    views = build(
+        "views",
+        recipe.views.name,
+        size=recipe.views.size,
+        mean=backbone.mean,
+        std=backbone.std,
+        **recipe.views.options,
+    )
+    backbone.to(state.device)
+    layout = _layout(recipe, backbone, state)
+    learner: nn.Module = Learner(backbone, objective).to(state.device)
+    learner = learner.to(memory_format=memory_format(layout))
+    if state.num_processes > 1:
+        learner = synchronize_batchnorm(learner, state.device)
+    optimizer = build_optimizer(
+        learner,
+        name=recipe.optimizer.name,
+        lr=recipe.peak_lr,
+        weight_decay=recipe.optimizer.weight_decay,
+        momentum=recipe.optimizer.momentum,
+    )
+    accelerator = _accelerator(recipe, layout, project_dir)
+    wrapped, optimizer = accelerator.prepare(learner, optimizer)
+    inner = cast(Learner, learner)
+    # From here on random numbers are dropout's alone, and ranks must not drop the same units.
+    torch.manual_seed(recipe.seed * 1_000_003 + state.process_index)
+    return Parts(
+        recipe=recipe,
+        accelerator=accelerator,
+        source=source,
+        loader=loader,
+        views=views,
+        backbone=cast(Backbone, inner.backbone),
+        objective=cast(Objective, inner.objective),
+        learner=wrapped,
+        optimizer=optimizer,
+        layout=layout,
+    )
+
+
+def _network_options(recipe: Recipe) -> dict[str, object]:
+    options = dict(recipe.backbone.options)
+    if recipe.data.channels != 3:
+        options.setdefault("in_chans", recipe.data.channels)
+    return options
+
+
+def _workers(recipe: Recipe, source: Source) -> int:
+    return (
+        choose_workers(source, os.cpu_count() or 1) if recipe.data.workers == "auto" else recipe.data.workers
+    )
+
+
+def _layout(recipe: Recipe, backbone: Backbone, state: PartialState) -> Layout:
+    """Chosen by the main process for all: ranks that computed in different formats would not agree."""
+    chosen = [
+        choose_layout(
+            backbone,
+            precision=recipe.precision,
+            channels_last=recipe.channels_last,
+            size=recipe.views.size,
+            batch=recipe.batch.size,
+            device=state.device,
+        )
+    ]
+    layout: Layout = broadcast_object_list(chosen)[0]
+    return layout
+
+
+def _accelerator(recipe: Recipe, layout: Layout, project_dir: str) -> Accelerator:
+    # accelerate keeps one precision per process and refuses a second; each run of a session brings its own.
+    AcceleratorState._reset_state()
+    try:
+        return Accelerator(
+            mixed_precision="no" if layout.precision == "fp32" else layout.precision,
+            log_with=list(recipe.trackers) or None,
+            project_dir=project_dir,
+            # Buffers need no broadcast: BatchNorm is synchronised, so ranks hold the same ones.
+            kwargs_handlers=[
+                DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+            ],
+        )
+    except (ValueError, ImportError) as error:
+        raise ConfigError(
+            f"trackers={list(recipe.trackers)} or precision={layout.precision} cannot be used here: {error}"
+        ) from error

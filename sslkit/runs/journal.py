@@ -1,0 +1,134 @@
+"""What a run tells: the diary, the progress line, the list of skipped samples, the trackers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+from torch import Tensor
+
+from sslkit.contracts import Outcome, Skipped
+from sslkit.errors import DataError
+from sslkit.runs.assembly import Parts
+from sslkit.runs.run_folder import RunFolder
+from sslkit.runs.watch import Watch
+from sslkit.training.checkpoint import Position
+from sslkit.training.monitor import Diary
+from sslkit.training.progress import ProgressLine
+
+
+class Journal:
+    """Written by the main process; the others keep time and count skipped samples only."""
+
+    def __init__(self, parts: Parts, folder: RunFolder, position: Position, *, progress: bool) -> None:
+        self._parts, self._folder = parts, folder
+        self._main = parts.accelerator.is_main_process
+        self._diary = Diary(folder.metrics, resume_step=position.step) if self._main else None
+        self._line = ProgressLine(
+            total=parts.total_steps, done=position.step, shown=progress and self._main, label="pretrain"
+        )
+        self._watch = Watch(parts) if self._main else None
+        self._skipped = _already_skipped(folder)
+        self._figures: dict[str, str] = {}
+        self._since, self._rows, self._waited = time.perf_counter(), 0, 0.0
+
+    def __enter__(self) -> Journal:
+        if self._parts.recipe.trackers:
+            self._parts.accelerator.init_trackers(self._folder.path.name)
+        self._line.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._line.__exit__(kind, error, trace)
+        if self._diary:
+            self._diary.close()
+        if self._watch:
+            self._watch.close()
+        if self._parts.recipe.trackers:
+            self._parts.accelerator.end_training()
+
+    def say(self, line: str) -> None:
+        """A lasting line above the progress bar."""
+        self._line.say(line)
+
+    def waited(self, seconds: float) -> None:
+        """Time the loop spent waiting for data."""
+        self._waited += seconds
+
+    def skipped(self, samples: Sequence[Skipped]) -> None:
+        """List samples that could not be decoded; raises DataError when they are too large a share."""
+        fresh = [sample for sample in samples if sample.id not in self._skipped]
+        if not fresh:
+            return
+        self._skipped.update(sample.id for sample in fresh)
+        with self._folder.skipped.open("a", encoding="utf-8") as file:
+            file.writelines(f"{_one_line(s.id, s.name, s.reason)}\n" for s in fresh)
+        total, allowed = len(self._parts.source), self._parts.recipe.data.max_skipped
+        share = len(self._skipped) * self._parts.accelerator.num_processes / total
+        if share > allowed:
+            raise DataError(
+                f"{len(self._skipped)} of {total} samples could not be decoded, more than the "
+                f"{allowed:.0%} that data.max_skipped allows; the first: {fresh[0].name}: {fresh[0].reason}; "
+                f"all are listed in {self._folder.skipped}"
+            )
+
+    def step(
+        self, position: Position, rows: int, outcome: Outcome, lr: float, gradient_norm: Tensor | None
+    ) -> None:
+        """Count a step; write its figures when gradient_norm is given, which waits for the device."""
+        self._rows += rows
+        if gradient_norm is None:
+            return
+        now = time.perf_counter()
+        seconds = max(now - self._since, 1e-9)
+        figures = {
+            "epoch": position.epoch,
+            "loss": float(outcome.loss),
+            **{name: float(value) for name, value in outcome.terms.items()},
+            "lr": lr,
+            "gradient_norm": float(gradient_norm),
+            "images_per_second": self._rows / seconds,
+            "wait_share": self._waited / seconds,
+        }
+        self._since, self._rows, self._waited = now, 0, 0.0
+        self._write("step", position.step, figures)
+        self._figures |= {
+            "loss": f"{figures['loss']:.3f}",
+            "images/s": f"{figures['images_per_second']:.0f}",
+            "wait": f"{figures['wait_share']:.0%}",
+        }
+        self._line.update(position.step, self._figures)
+
+    def look(self, position: Position) -> None:
+        """Let the online monitor look at the backbone, on the main process."""
+        if self._watch is None:
+            return
+        began = time.perf_counter()
+        figures = self._watch.look(self._parts)
+        if "knn" in figures:
+            self._figures["k-NN"] = f"{figures['knn']:.3f}"
+        self._write("monitor", position.step, {"epoch": position.epoch, **figures})
+        self._line.update(position.step, self._figures)
+        self._since += time.perf_counter() - began  # the look is not the loop's time
+
+    def _write(self, kind: str, step: int, figures: dict[str, Any]) -> None:
+        if self._diary:
+            self._diary.write(kind, step, figures)
+        if self._parts.recipe.trackers:
+            self._parts.accelerator.log({f"{kind}/{name}": v for name, v in figures.items()}, step=step)
+
+
+def _already_skipped(folder: RunFolder) -> set[int]:
+    if not folder.skipped.exists():
+        return set()
+    return {int(line.split("\t", 1)[0]) for line in folder.skipped.read_text("utf-8").splitlines()}
+
+
+def _one_line(id: int, name: str, reason: str) -> str:
+    """Names may hold tabs, newlines and undecodable bytes; the list stays one sample a line."""
+    shown = (part.encode("unicode_escape").decode("ascii") for part in (name, reason))
+    return "\t".join([str(id), *shown])
