@@ -1,5 +1,5 @@
 """The command line: parses, calls a run, prints errors without a traceback. `--help` imports no torch."""
 
-from sslkit.cli.main import main
+from sslkit.cli.app import main
 
 __all__ = ["main"]

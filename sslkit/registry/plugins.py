@@ -85,7 +85,7 @@ def _load_one(manager: pluggy.PluginManager, loaded: Loaded, entry: EntryPoint) 
         _check_api(module)
         _check_hook_names(module)
         _register(manager, loaded, entry.name, module)
-    except Exception as error:  # whatever a stranger's module raises is that plugin's failure alone
+    except (Exception, SystemExit) as error:  # whatever a stranger's module raises is its failure alone
         if module is not None and manager.is_registered(module) and manager.get_name(module) == entry.name:
             manager.unregister(module)
         reason = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"

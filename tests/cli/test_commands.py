@@ -1,0 +1,158 @@
+"""Each command hands what was typed to its run, and prints what comes back."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from sslkit.cli.app import app
+
+RUNNER = CliRunner()
+Stand = Callable[..., list[tuple[tuple[Any, ...], dict[str, Any]]]]
+
+
+class Result:
+    """What the runs give back, as far as the command line knows it."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"top1": 0.5}
+
+    def to_text(self) -> str:
+        return "top-1 50.0 %"
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Stand:
+    """Puts a recorder in the place of a run, so that no command trains anything here."""
+
+    def stand(module: str, function: str, result: Any = None) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+        calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+        def record(*args: Any, **kwargs: Any) -> Any:
+            calls.append((args, kwargs))
+            return result
+
+        stub = types.ModuleType(f"sslkit.runs.{module}")
+        setattr(stub, function, record)
+        monkeypatch.setitem(sys.modules, stub.__name__, stub)
+        return calls
+
+    return stand
+
+
+def invoke(*arguments: str, code: int = 0) -> str:
+    done = RUNNER.invoke(app, arguments)
+    assert done.exit_code == code, done.output
+    return done.stdout
+
+
+def test_pretrain(stand_in: Stand) -> None:
+    calls = stand_in("pretrain", "pretrain", Path("run"))
+    invoke(
+        "pretrain", "photos", "--recipe", "mine", "--out", "run", "--resume", "schedule.epochs=2", "seed=1"
+    )
+    given = {"recipe": "mine", "out": Path("run"), "overwrite": False, "resume": True}
+    assert calls == [(("photos",), {**given, "overrides": ["schedule.epochs=2", "seed=1"]})]
+
+
+def test_pretrain_without_options_leaves_everything_to_the_run(stand_in: Stand) -> None:
+    calls = stand_in("pretrain", "pretrain", Path("run"))
+    invoke("pretrain", "photos")
+    given = {"recipe": None, "out": None, "overwrite": False, "resume": False, "overrides": []}
+    assert calls == [(("photos",), given)]
+
+
+def test_overwrite_and_resume_exclude_each_other(stand_in: Stand) -> None:
+    calls = stand_in("pretrain", "pretrain")
+    invoke("pretrain", "photos", "--overwrite", "--resume", code=2)
+    assert calls == []
+
+
+def test_resume(stand_in: Stand) -> None:
+    calls = stand_in("pretrain", "resume")
+    invoke("resume", "run")
+    assert calls == [((Path("run"),), {})]
+
+
+def test_views(stand_in: Stand) -> None:
+    calls = stand_in("views", "draw_sheet", Path("sheet.png"))
+    assert invoke("views", "photos", "--out", "sheet.png", "views.size=96") == "sheet.png\n"
+    assert calls == [
+        (("photos",), {"recipe": None, "out": Path("sheet.png"), "overrides": ["views.size=96"]})
+    ]
+
+
+def test_evaluate_prints_text_or_json(stand_in: Stand) -> None:
+    calls = stand_in("evaluate", "evaluate", Result())
+    assert invoke("evaluate", "run", "--data", "a") == "top-1 50.0 %\n"
+    arguments = [
+        "--test",
+        "b",
+        "--head",
+        "linear",
+        "--protocol",
+        "p",
+        "--no-baselines",
+        "--out",
+        "o",
+        "--seed",
+        "3",
+    ]
+    assert json.loads(invoke("evaluate", "run", "--data", "a", *arguments, "--json")) == {"top1": 0.5}
+    defaults = {"test": None, "head": "knn", "protocol": None, "baselines": True, "out": None, "seed": 0}
+    chosen = {"test": "b", "head": "linear", "protocol": "p", "baselines": False, "out": Path("o"), "seed": 3}
+    assert calls == [(("run", "a"), defaults), (("run", "a"), chosen)]
+
+
+def test_embed(stand_in: Stand) -> None:
+    calls = stand_in("retrieve", "embed", Path("e"))
+    assert invoke("embed", "run", "photos", "--out", "e", "--overwrite") == "e\n"
+    assert calls == [(("run", "photos", Path("e")), {"overwrite": True})]
+
+
+@pytest.mark.parametrize(("typed", "data"), [(["e"], None), (["run", "photos"], "photos")])
+def test_index_build_takes_embeddings_or_a_model_and_images(
+    stand_in: Stand, typed: list[str], data: str | None
+) -> None:
+    calls = stand_in("retrieve", "build_index", Path("i"))
+    assert invoke("index", "build", *typed, "--out", "i") == "i\n"
+    assert calls == [((typed[0], data, Path("i")), {"overwrite": False})]
+
+
+def test_index_info_prints_facts_or_json(stand_in: Stand) -> None:
+    stand_in("retrieve", "index_info", {"items": 3, "model": "abc"})
+    assert invoke("index", "info", "i") == "items  3\nmodel  abc\n"
+    assert json.loads(invoke("index", "info", "i", "--json")) == {"items": 3, "model": "abc"}
+
+
+def test_search(stand_in: Stand) -> None:
+    calls = stand_in("retrieve", "search", [Result(), Result()])
+    assert invoke("search", "i", "a.jpg", "b.jpg", "-k", "5", "--html", "g.html").count("top-1") == 2
+    assert calls == [((Path("i"), [Path("a.jpg"), Path("b.jpg")]), {"k": 5, "html": Path("g.html")})]
+    assert json.loads(invoke("search", "i", "a.jpg", "--json")) == [{"top1": 0.5}] * 2
+
+
+def test_data_inspect(stand_in: Stand) -> None:
+    calls = stand_in("inspect", "inspect", Result())
+    assert invoke("data", "inspect", "photos") == "top1  0.5\n"
+    assert json.loads(invoke("data", "inspect", "photos", "--json")) == {"top1": 0.5}
+    assert calls == [(("photos",), {})] * 2
+
+
+def test_demo(stand_in: Stand) -> None:
+    calls = stand_in("demo", "demo", Result())
+    assert json.loads(invoke("demo", "--out", "d", "--json")) == {"top1": 0.5}
+    assert calls == [((Path("d"),), {})]
+
+
+def test_json_has_null_where_there_is_no_number_and_text_for_a_path(stand_in: Stand) -> None:
+    stand_in("retrieve", "index_info", {"recall": [float("nan"), 1.0], "path": Path("a"), "empty": None})
+    shown = json.loads(invoke("index", "info", "i", "--json"))
+    assert shown == {"recall": [None, 1.0], "path": "a", "empty": None}

@@ -1,0 +1,103 @@
+"""The DATA argument, in all its forms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sslkit.errors import ConfigError, DataError, UnknownNameError
+from sslkit.registry import open_source
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(3):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / f"{number}.png")
+    return folder
+
+
+def test_a_folder_is_an_image_folder(photos: Path) -> None:
+    assert len(open_source(str(photos))) == 3
+
+
+def test_a_folder_may_be_named_as_such(photos: Path) -> None:
+    assert len(open_source(f"folder:{photos}")) == 3
+
+
+def test_arrays_and_lists_are_known_by_their_suffix(photos: Path) -> None:
+    arrays = photos.parent / "arrays.NPZ"
+    np.savez(photos.parent / "a.npz", images=np.zeros((5, 8, 8, 3), np.uint8))
+    (photos.parent / "a.npz").rename(arrays)
+    assert len(open_source(str(arrays))) == 5
+    listed = photos.parent / "some.txt"
+    listed.write_text("photos/0.png\nphotos/1.png\n", encoding="utf-8")
+    assert len(open_source(str(listed))) == 2
+
+
+def test_a_source_takes_options_as_yaml_values() -> None:
+    source = open_source("shapes:count=12, size=16")
+    assert len(source) == 12
+    assert source.native_side == 16
+
+
+def test_a_source_may_be_named_without_options() -> None:
+    assert len(open_source("shapes")) > 0
+
+
+def test_the_split_reaches_the_source() -> None:
+    train, test = open_source("shapes:count=4"), open_source("shapes:count=4", split="test")
+    assert train.fingerprint != test.fingerprint
+
+
+def test_a_path_that_exists_wins_over_a_sources_name(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(photos.parent)
+    photos.rename(photos.parent / "shapes")
+    assert len(open_source("shapes")) == 3
+
+
+def test_a_missing_path_names_the_nearest_that_exists(photos: Path) -> None:
+    with pytest.raises(DataError, match=f"did you mean '{photos}'"):
+        open_source(str(photos.parent / "fotos"))
+    with pytest.raises(DataError, match=f"did you mean '{photos}'"):
+        open_source(str(photos.parent / "photo" / "train"))
+
+
+def test_a_missing_path_with_nothing_near_lists_the_forms(photos: Path) -> None:
+    with pytest.raises(DataError, match=r"has no 'zzzzzz'\); DATA is an image folder"):
+        open_source(str(photos / "zzzzzz"))
+
+
+def test_empty_data_is_refused() -> None:
+    with pytest.raises(DataError, match="DATA is empty"):
+        open_source("")
+
+
+def test_a_file_of_no_known_form_is_refused(photos: Path) -> None:
+    with pytest.raises(DataError, match="single file of no known form"):
+        open_source(str(photos / "0.png"))
+
+
+@pytest.mark.parametrize("data", ["shapez:count=3", "shapez:where", "shapez:"])
+def test_an_unknown_source_names_the_nearest(data: str) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'shapes'"):
+        open_source(data)
+
+
+def test_a_windows_path_is_no_source() -> None:
+    with pytest.raises(DataError, match="there is no"):
+        open_source("C:\\no\\such\\folder")
+
+
+def test_an_unknown_option_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="source 'shapes' has no option 'cuont', did you mean 'count'"):
+        open_source("shapes:cuont=3")
+
+
+def test_a_part_without_a_value_is_refused() -> None:
+    with pytest.raises(ConfigError, match="cannot read 'size'"):
+        open_source("shapes:count=3,size")

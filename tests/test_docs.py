@@ -1,0 +1,57 @@
+"""What is written beside the code stays true to it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import sslkit
+from sslkit.config import load_recipe, recipe_header, recipe_names
+from sslkit.hookspecs import HOOKS
+
+ROOT = Path(__file__).parent.parent
+FIELDS = ["purpose", "command", "hardware", "duration", "expected"]
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_says_purpose_command_hardware_duration_and_expected_number(name: str) -> None:
+    fields = dict(line.partition(": ")[::2] for line in recipe_header(name).splitlines())
+    assert list(fields) == FIELDS
+    assert all(fields.values())
+    command = shlex.split(fields["command"])
+    assert "pretrain" in command
+    assert command[command.index("--recipe") + 1] == name
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_loads(name: str) -> None:
+    load_recipe(name)
+
+
+def test_the_table_of_recipes_lists_each_once() -> None:
+    table = (ROOT / "recipes" / "README.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)) == recipe_names()
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == sslkit.__version__
+
+
+@pytest.mark.parametrize("hook", HOOKS.values())
+def test_every_hook_has_a_built_in_user_and_a_description(hook: str) -> None:
+    from sslkit import hookspecs
+    from sslkit.registry import builtin
+
+    assert getattr(builtin, hook)()
+    assert getattr(hookspecs, hook).__doc__
+
+
+def test_the_licence_is_the_whole_apache_text() -> None:
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert "Version 2.0, January 2004" in text
+    assert text.rstrip().endswith("limitations under the License.")
