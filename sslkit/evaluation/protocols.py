@@ -11,9 +11,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import yaml
-
 from sslkit.errors import ConfigError, UnknownNameError, did_you_mean
+from sslkit.yaml_text import parse_yaml
 
 _MODES = ("frozen", "finetune")  # and partial:k
 _KEYS = {"id": str, "version": int, "head": str, "mode": str, "options": dict, "source": str}
@@ -38,7 +37,7 @@ class Protocol:
     def hash(self) -> str:
         """First 12 hex digits of the SHA-256 of everything that shapes the number (all but `source`)."""
         measured = [self.id, self.version, self.head, self.mode, dict(self.options)]
-        canonical = json.dumps(measured, sort_keys=True, separators=(",", ":"))
+        canonical = json.dumps(measured, sort_keys=True, separators=(",", ":"), default=str)
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
     def __str__(self) -> str:
@@ -73,12 +72,7 @@ def load_protocol(name_or_path: str | Path) -> Protocol:
 
 
 def _parse(text: str, where: str) -> Protocol:
-    try:
-        read = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"protocol {where} is no valid YAML: {error}") from error
-    if not isinstance(read, dict):
-        raise ConfigError(f"protocol {where} must be a mapping with the keys {', '.join(_KEYS)}")
+    read = parse_yaml(text, f"protocol {where}")
     for key in read:
         if key not in _KEYS:
             raise ConfigError(f"protocol {where} has an unknown key '{key}'{did_you_mean(str(key), _KEYS)}")

@@ -157,5 +157,6 @@ def _check_file(path: Path, expected: object) -> None:
     if found != expected:
         raise ArtifactError(
             f"{path} is not the file that was built: it has {found['bytes']} bytes, sha256 "
-            f"{found['sha256'][:12]}; index.json says {expected}; copy the folder again or build the index again"
+            f"{found['sha256'][:12]}; index.json says {expected}; "
+            "copy the folder again or build the index again"
         )

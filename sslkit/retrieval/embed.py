@@ -35,7 +35,7 @@ _KEYS = {
 
 
 class Chunk(Protocol):
-    """Rows as extraction gives them, on the CPU: ids int64 (N,), embeddings (N, D), labels int64 (N,) or -1."""
+    """Rows of an extraction, on the CPU: ids int64 (N,), embeddings (N, D), labels int64 (N,) or -1."""
 
     @property
     def ids(self) -> Tensor: ...
