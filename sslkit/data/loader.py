@@ -78,8 +78,9 @@ class Loader:
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
         """This rank's share of global batches start, start + 1, ... of an epoch.
 
-        Samples that cannot be decoded are left out of their batch and listed in `Batch.skipped`. Raises
-        DataError when nothing of a share can be decoded.
+        Samples that cannot be decoded are left out of their batch and listed in `Batch.skipped`. When nothing
+        of a share is left, DataError is raised, since a training step needs rows; with drop_last=False, where
+        every sample counts and the last share may be a single one, an empty batch is given.
         """
         if not 0 <= start <= len(self):
             raise ConfigError(f"start={start}: an epoch has {len(self)} batches")
@@ -87,7 +88,7 @@ class Loader:
 
     def _batches(self, shares: list[Tensor]) -> Iterator[Batch]:
         for batch in self._ahead(shares) if self.workers else map(self._read_here, shares):
-            if batch.skipped and not len(batch):
+            if self.drop_last and not len(batch):
                 raise DataError(_nothing_left(batch))
             yield batch
 
