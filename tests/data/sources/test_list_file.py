@@ -1,0 +1,89 @@
+"""Lists of images in a text file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from sslkit.data.sources.list_file import ListFileSource
+from sslkit.errors import DataError, UnknownNameError
+from sslkit.testing.source_kit import check_source
+
+
+def listed(folder: Path, text: str | bytes, *images: str) -> Path:
+    for name in images:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (5, 5)).save(folder / name)
+    path = folder / "list.txt"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def test_paths_start_at_the_list_and_may_hold_spaces_and_commas(tmp_path: Path) -> None:
+    text = "# my set\n\nsub/a b, c.png\n./#2.png\n"
+    source = ListFileSource(listed(tmp_path, text, "sub/a b, c.png", "#2.png"))
+    check_source(source)
+    assert [source[id].name for id in range(2)] == ["sub/a b, c.png", "./#2.png"]
+    assert source.labels is None
+    assert source.classes == ()
+
+
+def test_absolute_paths_stay(tmp_path: Path) -> None:
+    image = tmp_path / "far" / "1.png"
+    source = ListFileSource(listed(tmp_path, str(image), "far/1.png"))
+    assert source[0].content == image
+
+
+def test_labels_follow_a_tab_and_sort_as_numbers_if_they_are(tmp_path: Path) -> None:
+    source = ListFileSource(listed(tmp_path, "1.png\t10\n2.png\t9\n3.png\t10\n", "1.png", "2.png", "3.png"))
+    check_source(source)
+    assert source.classes == ("9", "10")
+    assert source.labels is not None
+    assert source.labels.tolist() == [1, 0, 1]
+    named = ListFileSource(listed(tmp_path, "1.png\tsea lion\n2.png\tcat\n"))
+    assert named.classes == ("cat", "sea lion")
+
+
+def test_windows_line_ends_and_byte_order_mark_are_no_part_of_paths(tmp_path: Path) -> None:
+    source = ListFileSource(listed(tmp_path, b"\xef\xbb\xbf1.png\tx\r\n2.png\ty\r\n", "1.png", "2.png"))
+    check_source(source)
+    assert source.classes == ("x", "y")
+
+
+def test_fingerprint_follows_content_not_place(tmp_path: Path) -> None:
+    prints = []
+    for number, text in enumerate(["1.png\ta\n2.png\tb\n", "1.png\ta\n2.png\tb\n", "2.png\tb\n1.png\ta\n"]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        prints.append(ListFileSource(listed(folder, text, "1.png", "2.png")).fingerprint)
+    assert prints[0] == prints[1] != prints[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("", "lists no images"),
+        ("# only a comment\n", "lists no images"),
+        ("1.png\ta\n2.png\n", "line 2: '2.png' has no label"),
+        ("1.png\ta\tb\n", "line 1: expected a path"),
+        ("\tcat\n", "line 1: expected a path"),
+        ("other.png\n", "none of the first 1 images exists.*relative paths start at"),
+        ("1.png,cat\n", "a label follows a path after a TAB"),
+    ],
+)
+def test_wrong_lists_are_refused_with_the_line(tmp_path: Path, text: str, named: str) -> None:
+    with pytest.raises(DataError, match=named):
+        ListFileSource(listed(tmp_path, text, "1.png", "2.png"))
+
+
+def test_one_missing_image_of_many_is_left_to_the_loader(tmp_path: Path) -> None:
+    assert len(ListFileSource(listed(tmp_path, "gone.png\n1.png\n", "1.png"))) == 2
+
+
+def test_missing_list_and_split_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot read the list file"):
+        ListFileSource(tmp_path / "none.txt")
+    with pytest.raises(UnknownNameError, match="one list for each split"):
+        ListFileSource(listed(tmp_path, "1.png", "1.png"), split="train")
