@@ -75,7 +75,9 @@ def decode_image(
             small = Image.alpha_composite(white, small)
         if orientation in _UPRIGHT:
             small = small.transpose(_UPRIGHT[orientation])
-        small = small.convert("L" if channels == 1 else "RGB")
+        wanted = "L" if channels == 1 else "RGB"
+        if small.mode != wanted:  # converting to the same mode would copy
+            small = small.convert(wanted)
         return _on_canvas(small, canvas), (0, 0, small.height, small.width)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ class ArraysSource:
                 _read(self.path, archive, images_name), f"{self.path}: {images_name}"
             )
             self.labels = self._read_labels(archive, labels_name)
-            self.classes = self._read_classes(archive, splits)
+            self.classes: Sequence[str] = self._read_classes(archive, splits)
             checksums = _checksums(archive, images_name, labels_name, "classes")
         self.fingerprint = hashlib.sha256(checksums.encode()).hexdigest()[:32]
         self.native_side: int | None = max(self._images.shape[1:3])

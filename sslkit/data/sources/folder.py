@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -44,8 +44,9 @@ class ImageFolderSource:
         if not names:
             raise DataError(_no_images(self.path / prefix))
         own = _class_names(names)
-        self.classes = tuple(sorted(own | others)) if own is not None and len(own | others) > 1 else ()
-        self.labels = _labels(names, self.classes) if self.classes else None
+        labelled = own is not None and len(own | others) > 1
+        self.classes: Sequence[str] = tuple(sorted((own or set()) | others)) if labelled else ()
+        self.labels = _labels(names, self.classes) if labelled else None
         self._names = PackedNames(f"{prefix}/{name}" if prefix else name for name in names)
         self.fingerprint = self._names.fingerprint(self.labels, self.classes)
         self.native_side: int | None = None
@@ -110,7 +111,7 @@ def _class_names(names: Iterable[str]) -> set[str] | None:
     return classes
 
 
-def _labels(names: list[str], classes: tuple[str, ...]) -> np.ndarray:
+def _labels(names: list[str], classes: Sequence[str]) -> np.ndarray:
     number = {name: label for label, name in enumerate(classes)}
     return np.fromiter((number[name.partition("/")[0]] for name in names), np.int64, len(names))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -33,7 +34,8 @@ class ListFileSource:
         lines = _entries(self.path)
         names = [name for _, name, _ in lines]
         self._check_some_exist(names)
-        self.classes = tuple(sorted({label for _, _, label in lines if label is not None}, key=_as_number))
+        found = {label for _, _, label in lines if label is not None}
+        self.classes: Sequence[str] = tuple(sorted(found, key=_as_number))
         self.labels = self._numbered(lines) if self.classes else None
         self._names = PackedNames(names)
         self.fingerprint = self._names.fingerprint(self.labels, self.classes)

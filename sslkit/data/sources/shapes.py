@@ -7,6 +7,7 @@ regard to it, so a representation scores above chance only by having learnt to s
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -41,7 +42,7 @@ class ShapesSource:
         if split is not None and split not in SPLITS:
             raise UnknownNameError("split", split, SPLITS)
         self.count, self.size, self.seed, self.split = count, size, seed, split or SPLITS[0]
-        self.classes = CLASSES
+        self.classes: Sequence[str] = CLASSES
         self.labels: np.ndarray | None = np.arange(count, dtype=np.int64) % len(self.classes)
         look = (SIZE_RANGE, CENTRE_JITTER, NOISE, COLOUR_CANDIDATES)
         key = f"shapes {count} {size} {seed} {self.split} {look}"
