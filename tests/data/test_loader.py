@@ -9,6 +9,7 @@ import sys
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,10 +64,13 @@ def same(one: Iterable[Batch], other: Iterable[Batch]) -> bool:
 
 def joined(shares: Iterable[Batch]) -> Batch:
     batches = list(shares)
-    tensors = (
-        torch.cat([getattr(b, name) for b in batches]) for name in ("ids", "pixels", "rectangles", "labels")
+    return Batch(
+        torch.cat([batch.ids for batch in batches]),
+        torch.cat([batch.pixels for batch in batches]),
+        torch.cat([batch.rectangles for batch in batches]),
+        torch.cat([batch.labels for batch in batches]),
+        tuple(one for batch in batches for one in batch.skipped),
     )
-    return Batch(*tensors, skipped=tuple(one for b in batches for one in b.skipped))
 
 
 def test_batches_follow_the_keyed_permutation(photos: ImageFolderSource) -> None:
@@ -95,7 +99,7 @@ def test_every_sample_comes_once_when_nothing_is_dropped(photos: ImageFolderSour
 def test_ranks_together_read_the_batch_of_one_process(
     damaged: ImageFolderSource, world: int, batch_size: int, drop_last: bool
 ) -> None:
-    options = {"batch_size": batch_size, "canvas": 12, "seed": 1, "drop_last": drop_last}
+    options: dict[str, Any] = {"batch_size": batch_size, "canvas": 12, "seed": 1, "drop_last": drop_last}
     alone = Loader(damaged, **options).epoch(4)
     ranks = [Loader(damaged, **options, rank=rank, world=world).epoch(4) for rank in range(world)]
     shares = list(zip(*ranks, strict=True))
@@ -204,7 +208,7 @@ def test_a_batch_of_nothing_but_damage_is_an_error_with_reasons(
 
 
 def test_where_every_sample_counts_a_batch_may_be_empty(damaged: ImageFolderSource) -> None:
-    options = {"batch_size": 3, "canvas": 8, "seed": 0, "shuffle": False, "drop_last": False}
+    options: dict[str, Any] = {"batch_size": 3, "canvas": 8, "seed": 0, "shuffle": False, "drop_last": False}
     batches = list(Loader(damaged, **options).epoch(0))
     assert [len(batch) for batch in batches[:2]] == [0, 3]
     assert len(batches[0].skipped) == 3
@@ -235,7 +239,7 @@ def test_arrays_in_memory_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> N
         ({"batch_size": 2, "workers": -1}, "workers=-1"),
     ],
 )
-def test_impossible_sizes_are_refused(photos: ImageFolderSource, options: dict[str, int], named: str) -> None:
+def test_impossible_sizes_are_refused(photos: ImageFolderSource, options: dict[str, Any], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         Loader(photos, canvas=8, seed=0, **options)
 

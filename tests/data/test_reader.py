@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from sslkit.data.reader import BatchReader
 class Pictures:
     """Random arrays; `read_many` can be taken away."""
 
-    classes = ("even", "odd")
+    classes: Sequence[str] = ("even", "odd")
     fingerprint = "pictures"
     native_side: int | None = 9
 
@@ -58,7 +60,7 @@ def test_unknown_labels_are_minus_one() -> None:
 
 def test_what_cannot_be_decoded_has_a_reason_and_no_row() -> None:
     class Damaged(Pictures):
-        native_side = None
+        native_side: int | None = None
 
         def __getitem__(self, id: int) -> Item:
             return Item(b"no image" if id in (0, 2) else self.images[id], f"picture {id}", id % 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ class Sound:
     """A small source that keeps the contract; the tests break one promise each."""
 
     def __init__(self) -> None:
-        self.classes: tuple[Any, ...] = ("even", "odd")
+        self.classes: Sequence[str] = ("even", "odd")
         self.labels: np.ndarray | None = np.arange(6, dtype=np.int64) % 2
         self.fingerprint = "six"
         self.native_side: int | None = 8
