@@ -51,17 +51,16 @@ def contact_sheet(
     return np.asarray(sheet)
 
 
-def draw_views(
+def views_sheet(
     views: ViewPolicy,
     pixels: Tensor,
     rectangles: Tensor,
     keys: Keys,
     names: Sequence[str],
-    out: Path,
     *,
     epochs: int = 3,
-) -> None:
-    """Write a PNG: each sample, then its views in `epochs` epochs from `keys.epoch` on.
+) -> np.ndarray:
+    """Each sample, then its views in `epochs` epochs from `keys.epoch` on: uint8 RGB (height, width, 3).
 
     pixels: uint8 (N, C, S, S). rectangles: int64 (N, 4). names: one caption a sample.
     """
@@ -70,21 +69,22 @@ def draw_views(
         for number, view in enumerate(views(pixels, rectangles, replace(keys, epoch=epoch)), start=1):
             columns.append(views.displayable(view))
             titles.append(f"epoch {epoch}, view {number}")
-    _write(contact_sheet(columns, titles, names, cell=_cell(views.size)), out)
+    return contact_sheet(columns, titles, names, cell=_cell(views.size))
 
 
-def draw_operations(pixels: Tensor, rectangles: Tensor, keys: Keys, out: Path, *, size: int = 224) -> None:
-    """Write a PNG: each sample under every operation alone, drawn until it acts; C must be 3.
+def operations_sheet(
+    pixels: Tensor, rectangles: Tensor, keys: Keys, *, size: int = 224
+) -> np.ndarray:
+    """Each sample under every operation alone, applied for certain: uint8 RGB (height, width, 3).
 
     pixels: uint8 (N, 3, S, S). rectangles: int64 (N, 4).
     """
-    columns, titles = [_plain(pixels, rectangles, size)], ["as stored"]
-    for name in sorted(OPERATIONS, key=lambda known: (known not in CROPS, known)):
+    columns, titles = [], sorted(OPERATIONS, key=lambda name: (name != "original", name not in CROPS, name))
+    for name in titles:
         certain = {} if name in ("crop_resize", "original") else {"p": 1.0}
         policy = build_views([[{"op": name, **certain}]], size=size, mean=(0, 0, 0), std=(1, 1, 1))
         columns.append(policy.displayable(policy(pixels, rectangles, keys)[0]))
-        titles.append(name)
-    _write(contact_sheet(columns, titles, cell=_cell(size)), out)
+    return contact_sheet(columns, titles, cell=_cell(size))
 
 
 def _plain(pixels: Tensor, rectangles: Tensor, size: int) -> Tensor:
@@ -116,6 +116,7 @@ def _fitted(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, room:
     return f"{text[: kept // 2]}…{text[-(kept // 2) :]}"
 
 
-def _write(sheet: np.ndarray, out: Path) -> None:
+def write_sheet(sheet: np.ndarray, out: Path) -> None:
+    """Write a sheet as a PNG file."""
     out.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(sheet).save(out)

@@ -185,7 +185,7 @@ def build_views(
     """Views of size x size by a built-in policy's name or its data, normalised by mean and std per channel.
 
     options: for an operation of the policy, the values to change wherever it stands, as
-    `color_jitter={"hue_method": "exact"}`. Raises UnknownNameError for an unknown policy, operation or
+    `color_jitter={"hue": 0.1}`. Raises UnknownNameError for an unknown policy, operation or
     option, ConfigError for a value out of range or an operation that does not suit the channels.
     """
     if isinstance(policy, str):
