@@ -41,12 +41,14 @@ class Source(Protocol):
     labels: int64 (len,), or None. They are read by evaluation and monitoring, never by training.
     fingerprint: hash of what is listed; a resumed run refuses a source whose fingerprint changed.
     native_side: side of the largest image when all are small arrays in memory, else None (files).
+    splits: the parts this place is divided into, such as ("train", "test"); empty when it is one whole.
     """
 
     classes: Sequence[str]
     labels: np.ndarray | None
     fingerprint: str
     native_side: int | None
+    splits: Sequence[str]
 
     def __len__(self) -> int: ...
 

@@ -111,6 +111,11 @@ class Page:
         grid = f'<div class="images">{"".join(map(_tile, tiles))}</div>'
         return self._add(f"<figure>{grid}{_caption(caption)}</figure>" if caption else grid)
 
+    def picture(self, image: NDArray[np.uint8], caption: str = "") -> Page:
+        """One picture, uint8 (H, W, 3), across the page at its own resolution."""
+        shown = f'<div class="wide"><img src="{_data_uri(image, most=None)}" alt="{_escaped(caption)}"></div>'
+        return self._add(f"<figure>{shown}{_caption(caption)}</figure>")
+
     def html(self) -> str:
         """The whole page."""
         style = (files("sslkit") / "page.css").read_text("utf-8")
@@ -169,7 +174,7 @@ def _tile(tile: Tile) -> str:
     )
 
 
-def _data_uri(image: NDArray[np.uint8]) -> str:
+def _data_uri(image: NDArray[np.uint8], most: int | None = _LARGE) -> str:
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or 0 in image.shape:
         raise DataError(
             f"a picture is {image.dtype} of shape {image.shape}; uint8 (H, W, 3) or (H, W) is needed"
@@ -179,8 +184,8 @@ def _data_uri(image: NDArray[np.uint8]) -> str:
         raise DataError(f"a picture has {pixels.shape[2]} channels; 1 or 3 are needed")
     picture = Image.fromarray(np.ascontiguousarray(pixels))
     exact = max(picture.size) <= _SMALL
-    if max(picture.size) > _LARGE:
-        picture.thumbnail((_LARGE, _LARGE))
+    if most is not None and max(picture.size) > most:
+        picture.thumbnail((most, most))
     stream = io.BytesIO()
     picture.save(stream, "PNG" if exact else "JPEG", **({"optimize": True} if exact else {"quality": 85}))
     kind = "png" if exact else "jpeg"

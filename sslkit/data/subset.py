@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -18,7 +19,12 @@ class Subset:
         self.classes = source.classes
         self.labels = None if source.labels is None else source.labels[self._ids]
         self.native_side = source.native_side
+        self.splits: Sequence[str] = ()
         self.fingerprint = hashlib.sha256(source.fingerprint.encode() + self._ids.tobytes()).hexdigest()[:32]
+
+        read_many = getattr(source, "read_many", None)
+        if read_many is not None:  # offered only where the source offers it
+            self.read_many = lambda ids: read_many(self._ids[ids])
 
     def __len__(self) -> int:
         return len(self._ids)

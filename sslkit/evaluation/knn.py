@@ -16,8 +16,8 @@ from torch import Tensor
 from sslkit.errors import ConfigError, DataError
 from sslkit.evaluation.metrics import check_labels, rank_classes
 
-# One block of similarities is 1024 x 4096 float32: 16 MiB.
-_QUERIES = 1024
+# One block of similarities is 512 x 4096 float32: 8 MiB.
+_QUERIES = 512
 _BANK = 4096
 
 
@@ -44,6 +44,7 @@ def knn_classify(
         raise DataError(
             f"test embeddings {tuple(test.shape)} against {tuple(train.shape)}: widths must agree"
         )
+    _check_finite(test)
     return _classify(train, train_labels, test, k, temperature, classes, leave_out=False)
 
 
@@ -102,21 +103,17 @@ def _nearest(queries: Tensor, bank: Tensor, k: int, own: int | None) -> tuple[Te
 def _top(block: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k largest of every row, equal values by column (torch.topk leaves their order open)."""
     k = min(k, block.shape[1])
-    values, columns = block.topk(k, dim=1)
-    columns, order = columns.sort(dim=1)
-    values, order = torch.sort(values.gather(1, order), dim=1, descending=True, stable=True)
-    columns = columns.gather(1, order)
-    # More than k values reach the k-th: which of them topk took is open too, so sort those rows in full.
-    open_rows = ((block >= values[:, -1:]).sum(dim=1) > k).nonzero()[:, 0]
-    if len(open_rows):
-        exact = torch.sort(block[open_rows], dim=1, descending=True, stable=True)
-        values[open_rows], columns[open_rows] = exact.values[:, :k], exact.indices[:, :k]
+    values, columns = block.topk(min(k + 1, block.shape[1]), dim=1)
+    # Equal values, or one beyond the k-th that equals it, leave topk a choice: those rows are sorted in full.
+    tied = (values[:, 1:] == values[:, :-1]).any(dim=1).nonzero()[:, 0]
+    values, columns = values[:, :k], columns[:, :k]
+    if len(tied):
+        exact = torch.sort(block[tied], dim=1, descending=True, stable=True)
+        values[tied], columns[tied] = exact.values[:, :k], exact.indices[:, :k]
     return values, columns
 
 
 def _unit(rows: Tensor) -> Tensor:
-    if not rows.isfinite().all():
-        raise DataError("an embedding is not finite (NaN or infinite); k-NN needs finite embeddings")
     return F.normalize(rows.float(), dim=1)
 
 
@@ -128,3 +125,14 @@ def _check(train: Tensor, labels: Tensor, k: int, others: int, temperature: floa
         raise ConfigError(f"k={k} neighbours asked of {others} training samples; k may be 1 to {others}")
     if not temperature > 0:
         raise ConfigError(f"temperature={temperature}; it must be positive, for example 0.07")
+    _check_finite(train)
+
+
+def _check_finite(embeddings: Tensor) -> None:
+    starts = range(0, embeddings.shape[0], _BANK)
+    bad = sum(int((~embeddings[at : at + _BANK].isfinite().all(dim=1)).sum()) for at in starts)
+    if bad:
+        raise DataError(
+            f"{bad} of {len(embeddings)} embeddings are not finite (NaN or infinite); embed those samples "
+            "again (without float16 autocast) or leave them out"
+        )

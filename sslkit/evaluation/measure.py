@@ -1,4 +1,4 @@
-"""A protocol applied to features: the one place where a protocol's head name meets its function."""
+"""A protocol applied to features by its probe; the probes are registered as the heads `knn` and `linear`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from sslkit.contracts import Score
-from sslkit.errors import ConfigError, UnknownNameError
+from sslkit.errors import ConfigError
 from sslkit.evaluation.features import Features
 from sslkit.evaluation.knn import knn_classify
 from sslkit.evaluation.linear import fit_linear
@@ -19,31 +19,39 @@ Probe = Callable[[Features, Features, int, Mapping[str, Any]], Tensor]
 
 
 def measure(
-    protocol: Protocol, train: Features, test: Features, class_names: Sequence[str], *, subject: str
+    protocol: Protocol,
+    probe: Probe,
+    train: Features,
+    test: Features,
+    class_names: Sequence[str],
+    *,
+    subject: str,
 ) -> Score:
-    """Fit the protocol's probe on `train` and judge it on `test`; both labelled in 0..len(class_names)-1.
+    """Fit a probe on `train` and judge it on `test`; both labelled in 0..len(class_names)-1.
+
+    probe: what the protocol's head stands for: (train, test, number of classes, the protocol's options) to
+    the ranked classes of the test rows, int64 (M, min(5, K)).
 
     Raises:
-        UnknownNameError: the protocol's head is no probe on frozen features.
-        ConfigError: its mode is not `frozen`, or its options do not fit the head or the number of samples.
+        ConfigError: the mode is not `frozen`, or the options do not fit the head or the number of samples.
         DataError: labels or embeddings cannot be used.
     """
-    if protocol.head not in _PROBES:
-        raise UnknownNameError("probe", protocol.head, _PROBES)
     if protocol.mode != "frozen":
         raise ConfigError(
             f"protocol {protocol} has mode '{protocol.mode}'; a probe of features needs 'frozen'"
         )
-    ranking = _PROBES[protocol.head](train, test, len(class_names), protocol.options)
+    ranking = probe(train, test, len(class_names), protocol.options)
     return score(subject, ranking, test.labels, class_names)
 
 
-def _knn(train: Features, test: Features, classes: int, options: Mapping[str, Any]) -> Tensor:
+def knn(train: Features, test: Features, classes: int, options: Mapping[str, Any]) -> Tensor:
+    """The weighted k-NN probe; options k and temperature."""
     _match(options, "knn", ("k", "temperature"))
     return knn_classify(train.embeddings, train.labels, test.embeddings, classes=classes, **options).ranking
 
 
-def _linear(train: Features, test: Features, classes: int, options: Mapping[str, Any]) -> Tensor:
+def linear(train: Features, test: Features, classes: int, options: Mapping[str, Any]) -> Tensor:
+    """The linear probe; options l2, held_out_share, max_iterations and seed."""
     _match(options, "linear", ("l2", "held_out_share", "max_iterations", "seed"))
     return fit_linear(train.embeddings, train.labels, classes=classes, **options).rank(test.embeddings)
 
@@ -54,6 +62,3 @@ def _match(options: Mapping[str, Any], head: str, names: Sequence[str]) -> None:
             f"the {head} probe takes exactly the options {', '.join(names)}; "
             f"the protocol gives {', '.join(sorted(options)) or 'none'}"
         )
-
-
-_PROBES: Mapping[str, Probe] = {"knn": _knn, "linear": _linear}

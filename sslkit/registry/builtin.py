@@ -41,6 +41,6 @@ def sslkit_view_policies() -> dict[str, str]:
 def sslkit_heads() -> dict[str, str]:
     """The two probes every representation is judged by."""
     return {
-        "knn": "sslkit.evaluation.knn:knn_classify",
-        "linear": "sslkit.evaluation.linear:fit_linear",
+        "knn": "sslkit.evaluation.measure:knn",
+        "linear": "sslkit.evaluation.measure:linear",
     }

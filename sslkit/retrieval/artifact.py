@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sslkit import __version__
 from sslkit.errors import ArtifactError
 from sslkit.neighbours.flat import FlatIndex
 from sslkit.retrieval.embed import EmbeddingSet
@@ -76,7 +76,7 @@ class Index:
                 "preprocessing": dict(embeddings.preprocessing or {}),
                 "source_fingerprint": embeddings.source_fingerprint,
                 "files": {name: _fingerprint(folder / name) for name in _DATA},
-                "sslkit": version("sslkit"),
+                "sslkit": __version__,
             }
             write_description(folder / "index.json", described)
         return cls.load(out)

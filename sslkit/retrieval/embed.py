@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol
 
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sslkit import __version__
 from sslkit.errors import ArtifactError
 from sslkit.retrieval.folder import read_description, write_description, written_aside
 
@@ -135,7 +135,7 @@ def write_embeddings(
             "classes": list(classes),
             "preprocessing": dict(preprocessing),
             "source_fingerprint": source_fingerprint,
-            "sslkit": version("sslkit"),
+            "sslkit": __version__,
         }
         write_description(folder / "embed.json", described)
     return read_embeddings(out)

@@ -24,6 +24,10 @@ from sslkit.training.optim import build_optimizer
 from sslkit.training.precision import Layout, choose_layout, memory_format
 
 
+# accelerate ignores a launcher's ranks on a machine without accelerator unless it is told to use the CPU.
+_ON_CPU = not torch.accelerator.is_available()
+
+
 @dataclass
 class Parts:
     """Everything the loop touches; `learner` is what accelerate wrapped, around backbone and objective."""
@@ -63,12 +67,17 @@ def open_data(recipe: Recipe) -> Source:
     return open_source(recipe.data.path, split=recipe.data.split)
 
 
+def process() -> PartialState:
+    """This process among all that were launched together; without an accelerator they meet through gloo."""
+    return PartialState(cpu=_ON_CPU)
+
+
 def assemble(recipe: Recipe, source: Source, *, project_dir: str) -> Parts:
     """Build every part of a resolved recipe on this process's device.
 
     Tensors start from `recipe.seed` alone: the same on every rank.
     """
-    state = PartialState()
+    state = process()
     torch.manual_seed(recipe.seed)
     backbone = create_backbone(
         recipe.backbone.name,
@@ -95,7 +104,7 @@ def assemble(recipe: Recipe, source: Source, *, project_dir: str) -> Parts:
             f"{len(source)} samples there are; lower batch.accumulate to at most {len(loader)}"
         )
     views = build(
-        "views",
+        "view_policy",
         recipe.views.name,
         size=recipe.views.size,
         mean=backbone.mean,
@@ -171,10 +180,8 @@ def _accelerator(recipe: Recipe, layout: Layout, project_dir: str) -> Accelerato
             mixed_precision="no" if layout.precision == "fp32" else layout.precision,
             log_with=list(recipe.trackers) or None,
             project_dir=project_dir,
-            # Buffers need no broadcast: BatchNorm is synchronised, so ranks hold the same ones.
-            kwargs_handlers=[
-                DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
-            ],
+            cpu=_ON_CPU,
+            kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
         )
     except (ValueError, ImportError) as error:
         raise ConfigError(

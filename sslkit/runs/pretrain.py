@@ -26,7 +26,8 @@ from sslkit.models.weights import save_backbone
 from sslkit.runs.assembly import Parts, assemble, open_data, resolve
 from sslkit.runs.interruption import Interruption
 from sslkit.runs.journal import Journal
-from sslkit.runs.run_folder import RunFolder, new_run_folder
+from sslkit.runs.report import write_report
+from sslkit.runs.run_folder import RunFolder, create_folder, planned_folder
 from sslkit.runs.state import on_main, restore_state, save_state
 from sslkit.training.checkpoint import Position, has_checkpoint, load_checkpoint
 from sslkit.training.health import gradient_norm
@@ -62,12 +63,11 @@ def pretrain(
         )
     source = open_data(settings)
     settings = resolve(settings, source)
-    folder = on_main(lambda: new_run_folder(out, settings, overwrite=overwrite))
+    folder = on_main(lambda: planned_folder(out, settings, overwrite=overwrite))
     parts = assemble(settings, source, project_dir=str(folder.path))
-    parts.recipe = settings = _with_layout(settings, parts)
-    if parts.accelerator.is_main_process:
-        folder.write_recipe(settings)
-        folder.write_environment(_facts(parts))
+    parts.recipe = _with_layout(settings, parts)
+    # Only now, when all parts fit together, is an old run given up.
+    on_main(lambda: _begin(folder, parts))
     return _run(parts, folder, Position(), progress=progress)
 
 
@@ -96,6 +96,12 @@ def _resume(run: Path, progress: bool) -> Path:
     return _run(parts, folder, position, progress=progress, notes=problems)
 
 
+def _begin(folder: RunFolder, parts: Parts) -> None:
+    create_folder(folder)
+    folder.write_recipe(parts.recipe)
+    folder.write_environment(_facts(parts))
+
+
 def _run(
     parts: Parts, folder: RunFolder, position: Position, *, progress: bool, notes: Sequence[str] = ()
 ) -> Path:
@@ -110,6 +116,7 @@ def _run(
         _train(parts, folder, position, journal, interruption)
     if parts.accelerator.is_main_process:
         save_backbone(parts.backbone, folder.path, size=parts.recipe.views.size)
+        write_report(folder, parts.source, parts.recipe)
     parts.accelerator.wait_for_everyone()
     return folder.path
 
@@ -127,7 +134,9 @@ def _train(
         for batches in _steps(parts, position, journal):
             lr = _lr(parts, position.step)
             set_lr(parts.optimizer, lr)
-            last_of_log = (position.step + 1) % recipe.log_every == 0
+            last_of_log = position.step + 1 in (1, parts.total_steps) or (
+                (position.step + 1) % recipe.log_every == 0
+            )
             outcome, norm = _step(parts, position, batches, measure=last_of_log)
             step = position.step + 1
             position = replace(position, step=step, batch=position.batch + len(batches))

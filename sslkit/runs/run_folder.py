@@ -77,10 +77,10 @@ class RunFolder:
         self.environment.write_text(json.dumps(everything, indent=2) + "\n")
 
 
-def new_run_folder(out: str | Path | None, recipe: Recipe, *, overwrite: bool) -> RunFolder:
-    """Create the folder of a new run; without `out`, runs/DATA-OBJECTIVE-BACKBONE with a free number.
+def planned_folder(out: str | Path | None, recipe: Recipe, *, overwrite: bool) -> RunFolder:
+    """Where a new run may go; without `out`, runs/DATA-OBJECTIVE-BACKBONE with a free number.
 
-    Raises ConfigError when `out` holds something and may not be overwritten, RunError when it cannot be made.
+    Nothing is touched. Raises ConfigError when `out` holds something and may not be overwritten.
     """
     path = Path(out) if out is not None else _free_name(recipe)
     if path.exists() and not path.is_dir():
@@ -93,12 +93,17 @@ def new_run_folder(out: str | Path | None, recipe: Recipe, *, overwrite: bool) -
             )
         if not (path / "config.yaml").is_file():
             raise ConfigError(f"--out {path} is not a run, so --overwrite will not delete it; choose another")
-        shutil.rmtree(path)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot create {path}: {error}") from error
     return RunFolder(path.resolve())
+
+
+def create_folder(folder: RunFolder) -> None:
+    """Make a planned folder, empty; raises RunError when that is not possible."""
+    try:
+        if folder.path.exists():
+            shutil.rmtree(folder.path)
+        folder.path.mkdir(parents=True)
+    except OSError as error:
+        raise RunError(f"cannot create {folder.path}: {error}") from error
 
 
 def _free_name(recipe: Recipe) -> Path:

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
-from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
 
 from sslkit.errors import DivergedError, SslkitError
-from sslkit.runs.assembly import Parts
+from sslkit.runs.assembly import Parts, process
 from sslkit.runs.run_folder import RunFolder
 from sslkit.training.checkpoint import Position, save_checkpoint
 
@@ -70,7 +69,7 @@ def _generator_states(device: torch.device) -> dict[str, Tensor]:
 def on_main(work: Callable[[], T]) -> T:
     """Do something on the main process and give its result, or its error, to all."""
     result: list[Any] = [None, None]
-    if PartialState().is_main_process:
+    if process().is_main_process:
         try:
             result[0] = work()
         except SslkitError as problem:

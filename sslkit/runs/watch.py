@@ -7,7 +7,7 @@ from typing import cast
 
 from sslkit.data.loader import Loader
 from sslkit.data.subset import Subset
-from sslkit.data.views.evaluation import evaluation_view
+from sslkit.data.views.plain import evaluation_view
 from sslkit.evaluation.features import extract
 from sslkit.evaluation.knn import knn_leave_one_out
 from sslkit.evaluation.metrics import top_share

@@ -45,6 +45,7 @@ class ArraysSource:
             checksums = _checksums(archive, images_name, labels_name, "classes")
         self.fingerprint = hashlib.sha256(checksums.encode()).hexdigest()[:32]
         self.native_side: int | None = max(self._images.shape[1:3])
+        self.splits: Sequence[str] = splits
 
     def __len__(self) -> int:
         return len(self._images)

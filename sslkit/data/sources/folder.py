@@ -50,6 +50,7 @@ class ImageFolderSource:
         self._names = PackedNames(f"{prefix}/{name}" if prefix else name for name in names)
         self.fingerprint = self._names.fingerprint(self.labels, self.classes)
         self.native_side: int | None = None
+        self.splits: Sequence[str] = splits
 
     def __len__(self) -> int:
         return len(self._names)

@@ -40,6 +40,7 @@ class ListFileSource:
         self._names = PackedNames(names)
         self.fingerprint = self._names.fingerprint(self.labels, self.classes)
         self.native_side: int | None = None
+        self.splits: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self._names)

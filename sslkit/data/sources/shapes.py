@@ -48,6 +48,7 @@ class ShapesSource:
         key = f"shapes {count} {size} {seed} {self.split} {look}"
         self.fingerprint = hashlib.sha256(key.encode()).hexdigest()[:32]
         self.native_side: int | None = size
+        self.splits: Sequence[str] = SPLITS
 
     def __len__(self) -> int:
         return self.count

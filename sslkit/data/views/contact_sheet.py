@@ -72,9 +72,7 @@ def views_sheet(
     return contact_sheet(columns, titles, names, cell=_cell(views.size))
 
 
-def operations_sheet(
-    pixels: Tensor, rectangles: Tensor, keys: Keys, *, size: int = 224
-) -> np.ndarray:
+def operations_sheet(pixels: Tensor, rectangles: Tensor, keys: Keys, *, size: int = 224) -> np.ndarray:
     """Each sample under every operation alone, applied for certain: uint8 RGB (height, width, 3).
 
     pixels: uint8 (N, 3, S, S). rectangles: int64 (N, 4).

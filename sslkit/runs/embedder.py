@@ -1,0 +1,101 @@
+"""A model ready to embed: a run or a timm network with the plain view it expects, on this device."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sslkit.contracts import Source
+from sslkit.data.loader import Loader, choose_canvas, choose_workers
+from sslkit.data.views.plain import evaluation_view
+from sslkit.evaluation.features import Features, stream
+from sslkit.models.backbone import Backbone
+from sslkit.models.weights import load_backbone, saved_size, weights_hash
+from sslkit.training.progress import ProgressLine
+
+CROP = 0.875
+"""Share of the shorter side that the plain view keeps; images of exactly the input side are kept whole."""
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """A frozen backbone, its input side, and the hash that names its weights."""
+
+    backbone: Backbone
+    size: int
+    model: str
+    device: torch.device
+
+    @property
+    def model_hash(self) -> str:
+        """Names the weights: two equal hashes, one model."""
+        return weights_hash(self.backbone.network)
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """How pixels become input, in JSON terms."""
+        return {
+            "size": self.size,
+            "crop": CROP,
+            "mean": list(self.backbone.mean),
+            "std": list(self.backbone.std),
+        }
+
+    def stream(self, source: Source, *, batch_size: int = 128, progress: bool = True) -> Iterator[Features]:
+        """Embeddings of a whole source in order, batch by batch; undecodable samples are in `skipped`."""
+        view = partial(
+            evaluation_view, size=self.size, mean=self.backbone.mean, std=self.backbone.std, crop=CROP
+        )
+        batch_size = min(batch_size, len(source))
+        loader = Loader(
+            source,
+            batch_size=batch_size,
+            canvas=choose_canvas(source, self.size),
+            workers=choose_workers(source, os.cpu_count() or 1) if len(source) > batch_size else 0,
+            shuffle=False,
+            drop_last=False,
+        )
+        with loader, ProgressLine(total=len(loader), shown=progress, label="embed") as line:
+            batches = loader.epoch(0)
+            for done, part in enumerate(stream(self.backbone, batches, view, self.device), start=1):
+                line.update(done, {})
+                yield part
+
+    def features(self, source: Source, *, progress: bool = True) -> Features:
+        """All embeddings in one piece; raises DataError when nothing decodes."""
+        parts = [part for part in self.stream(source, progress=progress) if len(part)]
+        return Features(
+            torch.cat([part.ids for part in parts]),
+            torch.cat([part.embeddings for part in parts]),
+            torch.cat([part.labels for part in parts]),
+            tuple(skip for part in parts for skip in part.skipped),
+        )
+
+
+def open_embedder(model: str | Path, *, pretrained: bool = True) -> Embedder:
+    """Load a run folder or a timm model name; raises ConfigError, ModelError or WeightsError."""
+    backbone = load_backbone(model, pretrained=pretrained)
+    folder = Path(model)
+    size = saved_size(folder) if folder.is_dir() else _own_size(backbone)
+    name = str(folder.resolve()) if folder.is_dir() else str(model)
+    return Embedder(on_device(backbone), size, name, default_device())
+
+
+def on_device(backbone: Backbone) -> Backbone:
+    """The backbone where it computes fastest on this machine, ready for evaluation."""
+    return backbone.to(default_device()).to(memory_format=torch.channels_last).eval()
+
+
+def default_device() -> torch.device:
+    """The first GPU, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _own_size(backbone: Backbone) -> int:
+    return int(backbone.network.pretrained_cfg["input_size"][-1])  # type: ignore[index]

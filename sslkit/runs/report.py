@@ -1,0 +1,50 @@
+"""Pages that show what a run did: curves, the views it trained on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sslkit.config import Recipe
+from sslkit.contracts import Source
+from sslkit.page import Page
+from sslkit.plots import line_plot
+from sslkit.runs.run_folder import RunFolder
+from sslkit.runs.views import sheet_of
+from sslkit.training.monitor import read_diary
+
+
+def write_report(folder: RunFolder, source: Source, recipe: Recipe) -> None:
+    """Write RUN/report.html from what the run noted."""
+    page = Page(folder.path.name, f"{recipe.objective.name} on {recipe.backbone.name}, {len(source)} images")
+    add_curves(page, folder)
+    add_views(page, source, recipe)
+    page.heading("Recipe").code(recipe.to_yaml())
+    page.write(folder.report)
+
+
+def add_curves(page: Page, folder: RunFolder) -> None:
+    """Loss, k-NN where labels were known, and effective rank, over the steps."""
+    records = read_diary(folder.metrics)
+    page.heading("Training")
+    page.figure(line_plot({"loss": _curve(records, "step", "loss")}, x_label="step", y_label="loss"))
+    looks = [record for record in records if record["kind"] == "monitor"]
+    if any("knn" in look for look in looks):
+        page.figure(
+            line_plot({"k-NN": _curve(records, "monitor", "knn")}, x_label="step", y_label="accuracy"),
+            "Online k-NN on training samples, each judged by its neighbours without itself.",
+        )
+    page.figure(
+        line_plot({"RankMe": _curve(records, "monitor", "rankme")}, x_label="step", y_label="effective rank"),
+        "How many directions the embeddings use; a fall towards 1 is collapse.",
+    )
+
+
+def add_views(page: Page, source: Source, recipe: Recipe) -> None:
+    """The contact sheet of the first epochs' views."""
+    page.heading("Views")
+    page.picture(sheet_of(source, recipe), "Samples beside the random views the run trained on.")
+
+
+def _curve(records: list[dict[str, Any]], kind: str, name: str) -> tuple[list[float], list[float]]:
+    points = [(r["step"], r[name]) for r in records if r["kind"] == kind and name in r]
+    return [step for step, _ in points], [value for _, value in points]

@@ -1,0 +1,51 @@
+"""What several test files share: one thread, and settings for runs of seconds."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch; small tensors gain nothing from more
+
+import pytest
+
+TINY = (
+    "backbone.name=test_resnet",
+    "backbone.stem=standard",
+    "objective.projector_hidden=32",
+    "objective.projector_outputs=16",
+    "views.size=32",
+    "batch.size=16",
+    "schedule.epochs=2",
+    "schedule.warmup_epochs=0",
+    "precision=fp32",
+    "channels_last=false",
+    "monitor.samples=40",
+    "monitor.k=5",
+    "log_every=1",
+    "data.workers=0",
+)
+
+
+@pytest.fixture
+def tiny() -> list[str]:
+    """Overrides for a run of two epochs in about a second, in float32 so that it repeats to the bit."""
+    return list(TINY)
+
+
+@pytest.fixture
+def shapes() -> str:
+    """64 generated images: four steps of 16 an epoch."""
+    return "shapes:count=64,size=32"
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Twenty noise photos in two class folders."""
+    import numpy as np
+    from PIL import Image
+
+    generator = np.random.default_rng(0)
+    for number in range(20):
+        folder = tmp_path / "photos" / ("left", "right")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = generator.integers(0, 256, (48, 64, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number:02d}.jpg")
+    return tmp_path / "photos"

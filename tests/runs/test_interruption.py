@@ -1,0 +1,102 @@
+"""Real processes killed and stopped in the middle: the resumed run is the uninterrupted one, bit for bit."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from sslkit.runs.pretrain import pretrain, resume
+from sslkit.training.checkpoint import load_checkpoint
+
+
+def start(shapes, out, settings) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "sslkit", "pretrain", shapes, "--out", str(out), *settings],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def wait_for_steps(out, count, process, limit=120.0) -> None:
+    until = time.monotonic() + limit
+    metrics = out / "metrics.jsonl"
+    while not (metrics.exists() and metrics.read_text().count('"kind": "step"') >= count):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < until, "the run did not get that far"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("objective", ["simclr", "byol"])
+def test_killed_in_an_epoch_and_resumed_is_bit_identical(tmp_path, shapes, tiny, objective) -> None:
+    """SIGKILL allows no last word. Checkpoints every 3 steps, epochs of 4: the last one lies inside an epoch."""
+    settings = [
+        *tiny,
+        f"objective.name={objective}",
+        "schedule.epochs=30",
+        "checkpoint.every_steps=3",
+        "monitor.every_epochs=10",
+    ]
+    if objective == "byol":
+        settings.append("objective.predictor_hidden=32")
+    process = start(shapes, tmp_path / "killed", settings)
+    wait_for_steps(tmp_path / "killed", 10, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    stopped = load_checkpoint(tmp_path / "killed" / "checkpoints")[0]
+    assert 0 < stopped.step < 120
+    torch.set_num_threads(1)
+    resume(tmp_path / "killed", progress=False)
+    pretrain(shapes, out=tmp_path / "whole", overrides=settings, progress=False)
+    (killed_at, killed, _), (whole_at, whole, _) = (
+        load_checkpoint(tmp_path / name / "checkpoints") for name in ("killed", "whole")
+    )
+    assert killed_at == whole_at
+    for name, tensor in whole["learner"].items():
+        assert torch.equal(tensor, killed["learner"][name]), name
+    for key, slots in whole["optimizer"]["state"].items():
+        for name, value in slots.items():
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(killed["optimizer"]["state"][key][name]))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_says_how_to_go_on_and_sets_the_exit_code(tmp_path, shapes, tiny, number) -> None:
+    settings = [*tiny, "schedule.epochs=200", "checkpoint.every_epochs=200"]
+    process = start(shapes, tmp_path / "run", settings)
+    wait_for_steps(tmp_path / "run", 5, process)
+    process.send_signal(number)
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + number
+    assert f"sslkit resume {tmp_path / 'run'}" in error
+    assert "Traceback" not in error
+    assert load_checkpoint(tmp_path / "run" / "checkpoints")[0].step >= 5
+
+
+def test_two_processes_train_as_one(tmp_path, shapes, tiny) -> None:
+    """The documented command starts as many processes as it says, and they agree with a single one."""
+    settings = [*tiny, "schedule.epochs=1", "optimizer.lr=0.01"]
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"),
+            *("--master_port", "29517", "-m", "sslkit", "pretrain", shapes),
+            *("--out", str(tmp_path / "two"), *settings),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert '"processes": 2' in (tmp_path / "two" / "environment.json").read_text()
+    pretrain(shapes, out=tmp_path / "one", overrides=settings, progress=False)
+    one, two = (load_checkpoint(tmp_path / name / "checkpoints")[1]["learner"] for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name].float(), tensor.float(), rtol=1e-3, atol=1e-4, msg=name)
