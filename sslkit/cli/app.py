@@ -32,7 +32,7 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(epilog="Start with `sslkit demo`: it pretrains, evaluates and searches in about a minute.")
+@app.callback(epilog="Start with `sslkit demo`: it pretrains, evaluates and searches in a few minutes.")
 def _root(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)

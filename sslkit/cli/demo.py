@@ -24,3 +24,5 @@ def demo(
     result = run(out)
     if json:
         print_json(result.to_dict())
+    else:
+        typer.echo(result.to_text())

@@ -28,7 +28,13 @@ def add_to(app: typer.Typer) -> None:
 
 
 def pretrain(
-    data: DataArgument,
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[DATA]",
+            help="Image folder, .npz arrays, list file, or SOURCE:key=value,...; default: the recipe's own.",
+        ),
+    ] = None,
     overrides: Overrides = None,
     recipe: RecipeOption = None,
     out: Annotated[Path | None, typer.Option(help="Run folder to write.")] = None,
@@ -45,7 +51,17 @@ def pretrain(
 
     if overwrite and resume:
         raise typer.BadParameter("give --overwrite or --resume, not both")
-    run(data, recipe=recipe, out=out, overwrite=overwrite, resume=resume, overrides=overrides or [])
+    settings = list(overrides or [])
+    if data is not None and _is_setting(data):
+        settings.insert(0, data)
+        data = None
+    run(data, recipe=recipe, out=out, overwrite=overwrite, resume=resume, overrides=settings)
+
+
+def _is_setting(argument: str) -> bool:
+    """Whether the first argument is key=value of a recipe that brings its own data."""
+    key, equals, _ = argument.partition("=")
+    return bool(equals) and ":" not in key and not Path(argument).exists()
 
 
 def resume(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]) -> None:

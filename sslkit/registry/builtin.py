@@ -32,6 +32,7 @@ def sslkit_view_policies() -> dict[str, str]:
     """The random views of each method."""
     return {
         "byol": "sslkit.data.views.named:byol",
+        "custom": "sslkit.data.views.named:custom",
         "simclr": "sslkit.data.views.named:simclr",
         "simclr_small": "sslkit.data.views.named:simclr_small",
     }

@@ -23,7 +23,6 @@ from sslkit.training.learner import Learner
 from sslkit.training.optim import build_optimizer
 from sslkit.training.precision import Layout, choose_layout, memory_format
 
-
 # accelerate ignores a launcher's ranks on a machine without accelerator unless it is told to use the CPU.
 _ON_CPU = not torch.accelerator.is_available()
 

@@ -114,6 +114,10 @@ def _run(
             journal.say(f"warning: {note}; using the checkpoint before it")
         journal.say(_headline(parts, folder, position))
         _train(parts, folder, position, journal, interruption)
+        journal.say(
+            f"done; look at {folder.report}, then: sslkit evaluate {folder.path} --data LABELLED, "
+            f"or: sslkit index build {folder.path} {parts.recipe.data.path} --out INDEX"
+        )
     if parts.accelerator.is_main_process:
         save_backbone(parts.backbone, folder.path, size=parts.recipe.views.size)
         write_report(folder, parts.source, parts.recipe)

@@ -34,7 +34,7 @@ def wait_for_steps(out, count, process, limit=120.0) -> None:
 
 @pytest.mark.parametrize("objective", ["simclr", "byol"])
 def test_killed_in_an_epoch_and_resumed_is_bit_identical(tmp_path, shapes, tiny, objective) -> None:
-    """SIGKILL allows no last word. Checkpoints every 3 steps, epochs of 4: the last one lies inside an epoch."""
+    """SIGKILL allows no last word. Checkpoints lie inside epochs: every 3 steps of 4."""
     settings = [
         *tiny,
         f"objective.name={objective}",
@@ -62,7 +62,9 @@ def test_killed_in_an_epoch_and_resumed_is_bit_identical(tmp_path, shapes, tiny,
         assert torch.equal(tensor, killed["learner"][name]), name
     for key, slots in whole["optimizer"]["state"].items():
         for name, value in slots.items():
-            assert torch.equal(torch.as_tensor(value), torch.as_tensor(killed["optimizer"]["state"][key][name]))
+            assert torch.equal(
+                torch.as_tensor(value), torch.as_tensor(killed["optimizer"]["state"][key][name])
+            )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

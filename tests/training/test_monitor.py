@@ -11,7 +11,10 @@ def test_records_are_read_back_in_order(tmp_path) -> None:
     diary.write("monitor", 1, {"knn": 0.5})
     diary.close()
     records = read_diary(tmp_path / "metrics.jsonl")
-    assert records == [{"kind": "step", "step": 1, "loss": 1.23457}, {"kind": "monitor", "step": 1, "knn": 0.5}]
+    assert records == [
+        {"kind": "step", "step": 1, "loss": 1.23457},
+        {"kind": "monitor", "step": 1, "knn": 0.5},
+    ]
 
 
 def test_every_record_is_on_disk_at_once(tmp_path) -> None:

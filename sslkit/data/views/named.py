@@ -27,3 +27,14 @@ def byol(
 ) -> ViewPolicy:
     """The two unlike views of BYOL (Grill et al., 2020, appendix B)."""
     return build_views("byol", size=size, mean=mean, std=std, **options)
+
+
+def custom(
+    *,
+    size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    policy: Sequence[Sequence[Mapping[str, Any]]],
+) -> ViewPolicy:
+    """A policy of one's own as data: a list of operations, each `{op: NAME, ...}`, for every view."""
+    return build_views(policy, size=size, mean=mean, std=std)
