@@ -22,9 +22,8 @@ def test_a_recipe_says_purpose_command_hardware_duration_and_expected_number(nam
     fields = dict(line.partition(": ")[::2] for line in recipe_header(name).splitlines())
     assert list(fields) == FIELDS
     assert all(fields.values())
-    command = shlex.split(fields["command"])
-    assert "pretrain" in command
-    assert command[command.index("--recipe") + 1] == name
+    # The recipe is named in its own command: by --recipe, or as the command that uses it (`sslkit demo`).
+    assert name in shlex.split(fields["command"])
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -69,6 +69,33 @@ def test_pretrain_without_options_leaves_everything_to_the_run(stand_in: Stand) 
     assert calls == [(("photos",), given)]
 
 
+@pytest.mark.parametrize(
+    ("typed", "data", "settings"),
+    [
+        (["seed=1", "log_every=2"], None, ["seed=1", "log_every=2"]),
+        (["shapes:count=9", "seed=1"], "shapes:count=9", ["seed=1"]),
+        ([], None, []),
+    ],
+)
+def test_pretrain_tells_data_from_settings(
+    stand_in: Stand, typed: list[str], data: str | None, settings: list[str]
+) -> None:
+    calls = stand_in("pretrain", "pretrain", Path("run"))
+    invoke("pretrain", *typed)
+    ((args, kwargs),) = calls
+    assert (args, kwargs["overrides"]) == ((data,), settings)
+
+
+def test_a_folder_named_like_a_setting_is_data(
+    stand_in: Stand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a=b").mkdir()
+    calls = stand_in("pretrain", "pretrain", Path("run"))
+    invoke("pretrain", "a=b")
+    assert calls[0][0] == ("a=b",)
+
+
 def test_overwrite_and_resume_exclude_each_other(stand_in: Stand) -> None:
     calls = stand_in("pretrain", "pretrain")
     invoke("pretrain", "photos", "--overwrite", "--resume", code=2)
