@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch.nn.functional as F
+import torch
 from kornia.filters import sobel
 from torch import Tensor
 
@@ -18,6 +18,7 @@ from sslkit.data.views.operation import (
     on_chosen,
     per_image,
 )
+from sslkit.data.views.separable import Taps, filtered
 from sslkit.keyed_random import Stream, hashed, word
 
 
@@ -86,32 +87,25 @@ class GaussianBlur:
         return max(1, int(size * self.kernel) // 2)
 
     def _blurred(self, images: Tensor, parameters: Parameters) -> Tensor:
-        radius = self.radius(images.shape[3])
-        weights = gaussian_weights(parameters["sigma"], radius)
-        down = _smoothed(F.pad(images, (0, 0, radius, radius), mode="reflect"), weights, 2)
-        return _smoothed(F.pad(down, (radius, radius, 0, 0), mode="reflect"), weights, 3)
+        size = images.shape[3]
+        radius = self.radius(size)
+        weights = gaussian_weights(parameters["sigma"], radius)[:, None, :]
+        shifts = torch.arange(-radius, radius + 1, device=images.device)
+        places = (torch.arange(size, device=images.device)[:, None] + shifts).abs()
+        places = size - 1 - (size - 1 - places).abs()
+        taps = Taps(places.expand(images.shape[0], *places.shape), weights)
+        return filtered(images, taps, taps)
 
 
-def gaussian_weights(sigma: Tensor, radius: int) -> list[Tensor]:
-    """Weights (N,) at distance 0..radius of Gaussian kernels that add up to one over -radius..radius."""
-    fall = -0.5 / (sigma * sigma)
-    weights = [(fall * distance**2).exp() for distance in range(radius + 1)]
-    total = weights[0].clone()
-    for weight in weights[1:]:
-        total.add_(weight * 2)
-    return [weight / total for weight in weights]
-
-
-def _smoothed(padded: Tensor, weights: list[Tensor], axis: int) -> Tensor:
-    """Weighted sum of shifted copies along an axis; both neighbours at one distance share a product."""
-    radius = len(weights) - 1
-    length = padded.shape[axis] - 2 * radius
-    result = padded.narrow(axis, radius, length) * per_image(weights[0])
-    for distance in range(1, radius + 1):
-        before = padded.narrow(axis, radius - distance, length)
-        after = padded.narrow(axis, radius + distance, length)
-        result.add_((before + after).mul_(per_image(weights[distance])))
-    return result
+def gaussian_weights(sigma: Tensor, radius: int) -> Tensor:
+    """Gaussian kernels for each sigma (N,), pixels: (N, 2 radius + 1), each adding up to one."""
+    distances = torch.arange(-radius, radius + 1, device=sigma.device)
+    weights = (distances**2 * (-0.5 / (sigma * sigma))[:, None]).exp_()
+    # Added tap by tap: the order of a library's sum may follow the shape.
+    total = weights[:, :1].clone()
+    for tap in range(1, 2 * radius + 1):
+        total.add_(weights[:, tap : tap + 1])
+    return weights.div_(total)
 
 
 @dataclass(frozen=True, kw_only=True)

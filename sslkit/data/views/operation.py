@@ -2,9 +2,10 @@
 
 Drawing and working are apart so that numbers are drawn once for a whole batch, while pixels are worked on in
 pieces that fit the cache. A sample's result must never depend on the other rows. Operations therefore use
-elementwise arithmetic, which IEEE 754 makes exact in any batch; a sum over pixels is taken over integers,
-which no order of summation can change. Batched matrix products and convolutions of real numbers are avoided:
-libraries choose their algorithm by the size of the batch, and rounding follows the algorithm.
+elementwise arithmetic, which IEEE 754 makes exact in any batch; sums along a row of weights, each formed on
+its own (separable.py); or sums of numbers so coarse that no order of summation changes them. Batched matrix
+products and convolutions of real numbers are avoided: libraries choose their algorithm by the size of the
+batch, and rounding follows the algorithm.
 """
 
 from __future__ import annotations

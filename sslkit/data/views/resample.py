@@ -1,8 +1,7 @@
 """Cut a window out of each canvas and resize it, once, with antialiasing.
 
 The filter is the triangle of Pillow and torchvision (`antialias=True`): bilinear when enlarging, widened by
-the scale when reducing. It is separable with few taps an axis, so each axis is a sum over taps of gathered
-pixels times weights: elementwise, hence equal whatever the batch.
+the scale when reducing. It is separable with few taps an axis.
 """
 
 from __future__ import annotations
@@ -12,6 +11,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from sslkit.data.views.separable import Taps, filtered
 
 
 class Windows(NamedTuple):
@@ -53,43 +54,28 @@ def resample(canvases: Tensor, windows: Windows, size: int, mirrored: Tensor | N
 
     At most 2 max(1, S / size) taps an axis carry weight, whatever the windows.
     """
-    count, channels, side, _ = canvases.shape
-    taps = math.ceil(2 * max(1.0, side / size))
-    places, weights = _taps(windows, size, taps, mirrored)
-    # Rows first: whole rows are copied as they lie in memory, which is the cheaper of the two gathers.
-    lines = canvases.float().reshape(count * channels * side, side)
-    images = torch.arange(count * channels, device=canvases.device).view(count, channels, 1) * side
-    tall = torch.zeros(())
-    for tap in range(taps):
-        chosen = (images + places[tap, :, 0, None, :]).view(-1)
-        part = lines.index_select(0, chosen).view(count, channels, size, side)
-        part.mul_(weights[tap, :, 0, None, :, None])
-        tall = part if tap == 0 else tall.add_(part)
-    result = torch.zeros(())
-    for tap in range(taps):
-        columns = places[tap, :, 1, None, None, :].expand(count, channels, size, size)
-        part = tall.gather(3, columns).mul_(weights[tap, :, 1, None, None, :])
-        result = part if tap == 0 else result.add_(part)
-    return result
-
-
-def _taps(windows: Windows, size: int, taps: int, mirrored: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Pixels read, int64, and their weights, float32, both (taps, N, 2, size); weights add up to one."""
-    device = windows.start.device
-    pixel = torch.arange(size, device=device).expand(windows.start.shape[0], 2, size)
+    reach = math.ceil(2 * max(1.0, canvases.shape[3] / size))
+    vertical, horizontal = (_taps(windows, axis, size, reach) for axis in (0, 1))
     if mirrored is not None:
-        across = mirrored[:, None, None] & (torch.arange(2, device=device) == 1)[None, :, None]
-        pixel = torch.where(across, size - 1 - pixel, pixel)
-    centre = windows.start[..., None] + (pixel.float() + 0.5) * windows.step[..., None]
-    reach = windows.step.clamp(min=1.0)[..., None]
-    nearest = (centre - reach + 0.5).floor()
-    tap = torch.arange(taps, device=device).view(taps, 1, 1, 1)
-    weights = (1.0 - ((nearest + tap + 0.5) - centre).abs() / reach).clamp_(min=0.0)
+        flips = mirrored[:, None, None]
+        places, weights = horizontal
+        horizontal = Taps(places.flip(1).where(flips, places), weights.flip(1).where(flips, weights))
+    return filtered(canvases.float(), vertical, horizontal)
+
+
+def _taps(windows: Windows, axis: int, size: int, reach: int) -> Taps:
+    """Pixels read along an axis and their weights, which add up to one; both (N, size, reach)."""
+    start, step, first, last = (values[:, axis, None, None] for values in windows)
+    pixel = torch.arange(size, device=start.device).view(1, size, 1)
+    centre = start + (pixel + 0.5) * step
+    width = step.clamp(min=1.0)
+    nearest = (centre - width + 0.5).floor()
+    tap = torch.arange(reach, device=start.device)
+    weights = (1.0 - ((nearest + tap + 0.5) - centre).abs() / width).clamp_(min=0.0)
     places = nearest.long() + tap
-    low, high = windows.first[..., None], windows.last[..., None]
-    weights.mul_((places >= low) & (places <= high))
+    weights.mul_((places >= first) & (places <= last))
     # Added tap by tap: the order of a library's sum may follow the shape.
-    total = weights[0].clone()
-    for other in weights[1:]:
-        total.add_(other)
-    return places.clamp_(min=low.expand_as(places[0]), max=high.expand_as(places[0])), weights.div_(total)
+    total = weights[..., :1].clone()
+    for other in range(1, reach):
+        total.add_(weights[..., other : other + 1])
+    return Taps(places.clamp_(min=first, max=last), weights.div_(total))
