@@ -22,6 +22,9 @@ from sslkit.keyed_random import Stream
 Parameters = Mapping[str, Tensor]
 """The numbers of one operation, one row per sample in every tensor."""
 
+Change = Callable[[Tensor, Parameters], Tensor]
+"""What an operation does to the rows it was chosen for; it may reuse their memory."""
+
 
 class Operation(Protocol):
     """One step of a view on float32 images (N, C, size, size) in [0, 1].
@@ -56,11 +59,7 @@ class Crop(Protocol):
         ...
 
 
-def on_chosen(
-    images: Tensor,
-    parameters: Parameters,
-    change: Callable[[Tensor, Parameters], Tensor],
-) -> Tensor:
+def on_chosen(images: Tensor, parameters: Parameters, change: Change) -> Tensor:
     """Change the rows where `parameters["chosen"]` (bool, (N,)) holds and leave the others as they are.
 
     On the CPU only those rows are computed. Counting them would make an accelerator wait, so there all rows

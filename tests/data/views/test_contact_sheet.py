@@ -22,7 +22,7 @@ def painted(level: int, rows: int = 2) -> torch.Tensor:
 
 
 def where(sheet: np.ndarray, level: int) -> np.ndarray:
-    return (sheet == (level, 10, 10)).all(axis=2)
+    return np.all(sheet == (level, 10, 10), axis=2)
 
 
 def test_each_column_shows_its_images_whole_and_in_order() -> None:

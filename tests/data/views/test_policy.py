@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import yaml
@@ -37,8 +39,8 @@ def batch(count: int, side: int) -> tuple[Tensor, Tensor, Tensor]:
     return pixels, rectangles, torch.arange(count) * 7 + 3
 
 
-def built(spec: object, size: int = 24, **options: object) -> ViewPolicy:
-    return build_views(spec, size=size, mean=MEAN, std=STD, **options)  # type: ignore[arg-type]
+def built(spec: Any, size: int = 24, **options: Any) -> ViewPolicy:
+    return build_views(spec, size=size, mean=MEAN, std=STD, **options)
 
 
 @pytest.mark.parametrize("name", sorted(POLICIES))
@@ -158,7 +160,11 @@ def test_a_policy_comes_from_yaml() -> None:
 def test_options_change_an_operation_of_a_named_policy_and_only_there() -> None:
     pixels, rectangles, ids = batch(6, 30)
     keys = Keys(0, 0, ids)
-    plain = {"color_jitter": {"p": 0.0}, "color_drop": {"p": 0.0}, "gaussian_blur": {"p": 0.0}}
+    plain: dict[str, Any] = {
+        "color_jitter": {"p": 0.0},
+        "color_drop": {"p": 0.0},
+        "gaussian_blur": {"p": 0.0},
+    }
     views = built("simclr", crop_resize_flip={"scale": [1.0, 1.0], "p": 0.0}, **plain)
     whole = torch.tensor([[0, 0, 30, 30]]).repeat(6, 1)
     expected = built([[{"op": "original"}]])(pixels, whole, keys)[0]
@@ -182,7 +188,7 @@ def test_options_change_an_operation_of_a_named_policy_and_only_there() -> None:
     ],
 )
 def test_a_bad_policy_is_refused_by_name(
-    spec: object, options: dict[str, object], kind: type[SslkitError], told: str
+    spec: object, options: dict[str, Any], kind: type[SslkitError], told: str
 ) -> None:
     with pytest.raises(kind, match=told):
         built(spec, **options)
