@@ -22,7 +22,8 @@ def painted(level: int, rows: int = 2) -> torch.Tensor:
 
 
 def where(sheet: np.ndarray, level: int) -> np.ndarray:
-    return np.all(sheet == (level, 10, 10), axis=2)
+    shown: np.ndarray = np.all(sheet == (level, 10, 10), axis=2)
+    return shown
 
 
 def test_each_column_shows_its_images_whole_and_in_order() -> None:
