@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -98,7 +99,9 @@ class Page:
         """A matplotlib figure as inline SVG without background; black becomes the ink of the page."""
         stream = io.StringIO()
         # Text stays text; the fixed salt makes equal figures equal bytes.
-        with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "sslkit"}):
+        style = {"svg.fonttype": "none", "svg.hashsalt": "sslkit"}
+        with matplotlib.rc_context(style), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"Glyph .* missing")  # the browser's fonts will have it
             figure.savefig(
                 stream, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None}
             )

@@ -43,7 +43,12 @@ def line_plot(
             x, y, color=colour, linewidth=1.6, marker="o" if len(x) == 1 else None, solid_capstyle="round"
         )
         axes.annotate(
-            name, (x[-1], y[-1]), (5, 0), textcoords="offset points", va="center", annotation_clip=False
+            _plain(name),
+            (x[-1], y[-1]),
+            (5, 0),
+            textcoords="offset points",
+            va="center",
+            annotation_clip=False,
         )
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
@@ -57,8 +62,8 @@ def line_plot(
 def bar_plot(values: Mapping[str, float], *, x_label: str, highlight: str | None = None) -> Figure:
     """Named values as horizontal bars, top to bottom in the order given; one may be highlighted."""
     figure, axes = _axes(7.0, 0.5 + 0.32 * len(values))
-    names = list(values)
-    colours = [COLOURS[0] if highlight in (None, name) else COLOURS[-1] for name in names]
+    names = [_plain(name) for name in values]
+    colours = [COLOURS[0] if highlight in (None, name) else COLOURS[-1] for name in values]
     bars = axes.barh(range(len(names)), list(values.values()), color=colours, height=0.62)
     axes.bar_label(bars, fmt="%.3g", padding=4)
     axes.set_yticks(range(len(names)), names)
@@ -86,7 +91,7 @@ def scatter_plot(
         return figure
     for label in np.unique(labels):
         chosen = points[labels == label]
-        name = class_names[label] if 0 <= label < len(class_names) else "unknown"
+        name = _plain(class_names[label]) if 0 <= label < len(class_names) else "unknown"
         colour = COLOURS[label % len(COLOURS)]
         axes.scatter(chosen[:, 0], chosen[:, 1], s=9, color=colour, alpha=0.75, linewidths=0, label=name)
     if len(class_names) <= len(COLOURS):
@@ -108,3 +113,8 @@ def _axes(width: float, height: float) -> tuple[Figure, Axes]:
 
 def _cycle(count: int) -> list[str]:
     return [COLOURS[number % len(COLOURS)] for number in range(count)]
+
+
+def _plain(name: str) -> str:
+    """A name as text: no mathematics between dollar signs, "?" for what is no UTF-8."""
+    return name.encode("utf-8", "replace").decode("utf-8").replace("$", r"\$")

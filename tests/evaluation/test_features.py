@@ -77,7 +77,7 @@ def test_modes_come_back_after_an_error_and_after_stopping_early() -> None:
     rows = stream(model, [batch([1]), batch([2])], view, CPU)
     next(rows)
     assert not model[2].training
-    rows.close()  # type: ignore[attr-defined]
+    rows.close()
     assert model[2].training
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ def test_a_packed_protocol_never_changes_under_its_name(name: str, printed: str)
 
 def test_the_hash_covers_what_shapes_the_number_and_not_the_citation() -> None:
     protocol = load_protocol("knn-20")
-    changes = {
+    changes: dict[str, Any] = {
         "id": "x",
         "version": 2,
         "head": "linear",

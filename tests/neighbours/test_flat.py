@@ -31,7 +31,7 @@ def test_search_finds_the_rows_of_largest_cosine(k: int) -> None:
     expected = cosines(queries, bank)
     np.testing.assert_array_equal(rows, np.argsort(-expected, axis=1)[:, :k])
     np.testing.assert_allclose(similarities, np.take_along_axis(expected, rows, axis=1), atol=1e-6)
-    assert (rows.dtype, similarities.dtype) == (np.int64, np.float32)
+    assert (str(rows.dtype), str(similarities.dtype)) == ("int64", "float32")
 
 
 def test_equal_similarities_come_in_row_order_and_never_exceed_one() -> None:
@@ -70,8 +70,9 @@ def test_a_saved_index_searches_the_same(tmp_path: Path, mapped: bool) -> None:
     index.save(tmp_path / "a.faiss")
     opened = FlatIndex.open(tmp_path / "a.faiss", mapped=mapped)
     assert (len(opened), opened.dim) == (40, 8)
-    for one, other in zip(index.search(vectors(5), 3), opened.search(vectors(5), 3), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-6)
+    rows, similarities = opened.search(vectors(5), 3)
+    np.testing.assert_array_equal(rows, index.search(vectors(5), 3)[0])
+    np.testing.assert_allclose(similarities, index.search(vectors(5), 3)[1], rtol=1e-6)
 
 
 def test_a_mapped_index_refuses_to_grow_and_an_owned_one_grows(tmp_path: Path) -> None:
@@ -113,7 +114,7 @@ def test_k_outside_the_index_is_refused_with_both_numbers(k: int) -> None:
 def test_wrong_type_shape_and_width_are_refused() -> None:
     index = FlatIndex.build(vectors(5))
     with pytest.raises(ConfigError, match="float64"):
-        index.search(vectors(2).astype(np.float64), 1)  # type: ignore[arg-type]
+        index.search(vectors(2).astype(np.float64), 1)
     with pytest.raises(ConfigError, match=r"\(8,\)"):
         index.search(vectors(2)[0], 1)
     with pytest.raises(ConfigError, match="9 dimensions; this index holds 8"):
