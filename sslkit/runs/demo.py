@@ -36,7 +36,7 @@ MAPPED = 1000
 """Test images in the two-dimensional map."""
 
 QUERIES = 8
-NEIGHBOURS = 7
+NEIGHBOURS = 5
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from sslkit.keyed_random import Stream, hashed, word
 # Strong textures make instance discrimination learn the texture; plain colours with mild noise do not.
 SPLITS = ("train", "test")
 SIZE_RANGE = (0.42, 0.56)  # square root of the shape's area, as a share of the image's side
-CENTRE_JITTER = 0.06  # furthest offset of the centre along each axis, as a share of the side
-NOISE = 4.0  # standard deviation of pixel noise, in grey levels of 255
+CENTRE_JITTER = 0.1  # furthest offset of the centre along each axis, as a share of the side
+NOISE = 8.0  # standard deviation of pixel noise, in grey levels of 255
 COLOUR_CANDIDATES = 4  # the shape's colour is the furthest from the background's of this many
 
 _CHUNK = 512  # images rendered at once: bounds the memory of the coordinates
