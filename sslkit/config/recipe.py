@@ -1,6 +1,6 @@
 """Recipes: YAML and `key.sub=value` overrides to frozen models. Only `runs/` and `cli/` know them.
 
-Nothing here knows devices or ranks. An "auto" that depends on the recipe alone (stem, view policy) is settled
+Nothing here knows devices or ranks. An "auto" that depends on the recipe alone (the view policy) is settled
 by `load_recipe`; one that depends on the machine or the data (canvas, workers, precision, channels_last) is
 settled by the run.
 """
@@ -19,7 +19,7 @@ from sslkit.config.problems import describe
 from sslkit.errors import ConfigError
 from sslkit.yaml_text import line_of, parse_value, parse_yaml
 
-SMALL_VIEW = 64  # pixels; up to this side a stride-32 stem and the ImageNet views leave too little to see
+SMALL_VIEW = 64  # pixels; up to this side the ImageNet views leave too little to see
 
 Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -163,14 +163,11 @@ class Recipe(Section):
         return self.optimizer.lr * self.batch.size * self.batch.accumulate / 256
 
     def settled(self) -> Recipe:
-        """The same recipe with the stem and the view policy that "auto" stands for at its view size."""
-        small = self.views.size <= SMALL_VIEW
-        backbone, views = self.backbone, self.views
-        if backbone.stem == "auto":
-            backbone = backbone.model_copy(update={"stem": "small" if small else "standard"})
-        if views.name == "auto":
-            views = views.model_copy(update={"name": "simclr_small" if small else "simclr"})
-        return self.model_copy(update={"backbone": backbone, "views": views})
+        """The same recipe with the view policy that "auto" stands for at its view size."""
+        if self.views.name != "auto":
+            return self
+        name = "simclr_small" if self.views.size <= SMALL_VIEW else "simclr"
+        return self.model_copy(update={"views": self.views.model_copy(update={"name": name})})
 
     def to_yaml(self) -> str:
         """The recipe as YAML with every default spelt out; `load_recipe` reads it back to an equal recipe."""

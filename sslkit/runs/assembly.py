@@ -9,6 +9,7 @@ from typing import cast
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.state import AcceleratorState
+from accelerate.tracking import get_available_trackers
 from accelerate.utils import broadcast_object_list
 from torch import nn
 
@@ -175,6 +176,11 @@ def _layout(recipe: Recipe, backbone: Backbone, state: PartialState) -> Layout:
 
 
 def _accelerator(recipe: Recipe, layout: Layout, project_dir: str) -> Accelerator:
+    missing = [name for name in recipe.trackers if name not in {str(t) for t in get_available_trackers()}]
+    if missing:  # accelerate would leave them out without a word
+        raise ConfigError(
+            f"tracker '{missing[0]}' is unknown or not installed; install it, or drop it from trackers"
+        )
     # accelerate keeps one precision per process and refuses a second; each run of a session brings its own.
     AcceleratorState._reset_state()
     try:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from sslkit.config import Recipe, load_recipe
-from sslkit.contracts import Batch, Outcome
+from sslkit.contracts import Batch, Embeddings, Outcome
 from sslkit.distributed import any_rank, gather_embeddings
 from sslkit.errors import DivergedError, InterruptedRunError, RunError
 from sslkit.keyed_random import Keys
@@ -30,7 +30,7 @@ from sslkit.runs.report import write_report
 from sslkit.runs.run_folder import RunFolder, create_folder, planned_folder
 from sslkit.runs.state import on_main, restore_state, save_state
 from sslkit.training.checkpoint import Position, has_checkpoint, load_checkpoint
-from sslkit.training.health import gradient_norm
+from sslkit.training.health import alignment, gradient_norm, uniformity
 from sslkit.training.optim import cosine_lr, set_lr
 from sslkit.training.precision import memory_format
 
@@ -172,7 +172,7 @@ def _train(
 def _step(
     parts: Parts, position: Position, batches: Sequence[Batch], *, measure: bool
 ) -> tuple[Outcome, Tensor | None]:
-    """One optimiser step over the accumulated batches; measure: whether to return the gradient norm."""
+    """One optimiser step over the accumulated batches; measure: add figures that the diary wants."""
     recipe, accelerator = parts.recipe, parts.accelerator
     layout = memory_format(parts.layout)
     for number, local in enumerate(batches, start=1):
@@ -194,7 +194,17 @@ def _step(
     parts.optimizer.step()
     parts.optimizer.zero_grad()
     parts.objective.after_step(parts.backbone, (position.step + 1) / parts.total_steps)
-    return Outcome(outcome.loss.detach(), outcome.terms), norm
+    terms = {**outcome.terms, **_geometry(embeddings)} if measure else outcome.terms
+    return Outcome(outcome.loss.detach(), terms), norm
+
+
+def _geometry(embeddings: Embeddings) -> dict[str, Tensor]:
+    """How near positives lie and how evenly rows spread, of what the loss compares (Wang and Isola 2020)."""
+    outputs = [output.detach() for output in embeddings.outputs]
+    figures = {"uniformity": uniformity(outputs[0])}
+    if len(outputs) > 1:
+        figures["alignment"] = alignment(outputs[0], outputs[1])
+    return figures
 
 
 def _steps(parts: Parts, position: Position, journal: Journal) -> Iterator[list[Batch]]:

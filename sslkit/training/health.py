@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -23,20 +25,19 @@ def rankme(embeddings: Tensor) -> float:
     return float(torch.exp(-(shares * shares.log()).sum()))
 
 
-def alignment(first: Tensor, second: Tensor) -> float:
+def alignment(first: Tensor, second: Tensor) -> Tensor:
     """Mean squared distance of positives on the sphere, (N, P) each; 0 is perfect (Wang and Isola 2020)."""
-    return float(
-        (F.normalize(first.float(), dim=1) - F.normalize(second.float(), dim=1)).square().sum(1).mean()
-    )
+    apart = F.normalize(first.float(), dim=1) - F.normalize(second.float(), dim=1)
+    return apart.square().sum(dim=1).mean()
 
 
-def uniformity(embeddings: Tensor) -> float:
+def uniformity(embeddings: Tensor) -> Tensor:
     """log mean exp(-2 d^2) over pairs of (N, P) on the sphere; lower is more even (Wang and Isola 2020)."""
     rows = F.normalize(embeddings.float(), dim=1)
-    squared = 2.0 - 2.0 * (rows @ rows.T)  # N x N
-    apart = ~torch.eye(rows.shape[0], dtype=torch.bool, device=rows.device)
-    potential = torch.logsumexp(-2.0 * squared[apart], dim=0)
-    return float(potential - torch.log(torch.tensor(float(apart.sum()))))
+    exponents = 4.0 * (rows @ rows.T) - 4.0  # N x N, -2 d^2 on the unit sphere
+    exponents.fill_diagonal_(-torch.inf)  # pairs of different rows only
+    count = rows.shape[0] * (rows.shape[0] - 1)
+    return torch.logsumexp(exponents.flatten(), dim=0) - math.log(max(count, 1))
 
 
 def gradient_norm(parameters: list[torch.nn.Parameter]) -> Tensor:

@@ -41,7 +41,8 @@ def test_the_diary_holds_every_step_and_a_look_before_and_after_each_epoch(run) 
     records = read_diary(run / "metrics.jsonl")
     steps = [r for r in records if r["kind"] == "step"]
     assert [r["step"] for r in steps] == list(range(1, 9))
-    assert all({"loss", "lr", "gradient_norm", "images_per_second", "wait_share"} <= r.keys() for r in steps)
+    figures = {"loss", "lr", "gradient_norm", "images_per_second", "wait_share", "alignment", "uniformity"}
+    assert all(figures <= r.keys() for r in steps)
     looks = [r for r in records if r["kind"] == "monitor"]
     assert [r["epoch"] for r in looks] == [0, 1, 2]
     assert all(0 <= r["knn"] <= 1 and r["rankme"] > 0 and r["embedding_std"] > 0 for r in looks)
@@ -182,6 +183,7 @@ def test_overwrite_never_deletes_what_is_no_run(tmp_path, shapes, tiny) -> None:
         ("backbone.name=resnet_18", "resnet18"),
         ("views.name=simcl", "simclr"),
         ("optimiser.lr=1", "optimizer"),
+        ("trackers=[tensorbord]", "tensorbord"),
     ],
 )
 def test_wrong_settings_name_the_mend(tmp_path, shapes, tiny, override, message) -> None:

@@ -32,8 +32,8 @@ def test_rankme_is_the_entropy_of_the_singular_values() -> None:
 
 def test_alignment_is_zero_for_equal_views_and_four_for_opposite_ones() -> None:
     rows = torch.randn(5, 8)
-    assert alignment(rows, 3 * rows) == pytest.approx(0.0, abs=1e-6)
-    assert alignment(rows, -rows) == pytest.approx(4.0, abs=1e-5)
+    assert float(alignment(rows, 3 * rows)) == pytest.approx(0.0, abs=1e-6)
+    assert float(alignment(rows, -rows)) == pytest.approx(4.0, abs=1e-5)
 
 
 def test_uniformity_is_the_log_mean_potential() -> None:
@@ -46,7 +46,7 @@ def test_uniformity_is_the_log_mean_potential() -> None:
         if i != j
     ]
     expected = math.log(sum(potentials) / len(potentials))
-    assert uniformity(torch.tensor(rows)) == pytest.approx(expected, rel=1e-5)
+    assert float(uniformity(torch.tensor(rows))) == pytest.approx(expected, rel=1e-5)
 
 
 def test_gradient_norm_is_over_all_parameters() -> None:
