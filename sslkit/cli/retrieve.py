@@ -67,12 +67,15 @@ def search(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Query images.")],
     k: Annotated[int, typer.Option("-k", min=1, help="Neighbours per query.")] = 10,
     html: Annotated[Path | None, typer.Option(help="Gallery page to write.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Run or timm model of the index; default: where it was when indexed.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Find the indexed images nearest to each query."""
     from sslkit.runs.retrieve import search as run
 
-    results = run(index, images, k=k, html=html)
+    results = run(index, images, k=k, html=html, model=model)
     if json:
         print_json([result.to_dict() for result in results])
     else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -22,9 +24,8 @@ class Subset:
         self.splits: Sequence[str] = ()
         self.fingerprint = hashlib.sha256(source.fingerprint.encode() + self._ids.tobytes()).hexdigest()[:32]
 
-        read_many = getattr(source, "read_many", None)
-        if read_many is not None:  # offered only where the source offers it
-            self.read_many = lambda ids: read_many(self._ids[ids])
+        if hasattr(source, "read_many"):  # offered only where the source offers it
+            self.read_many = partial(_read_many, source, self._ids)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -33,3 +34,8 @@ class Subset:
         if not 0 <= id < len(self):
             raise IndexError(f"id {id} is outside 0..{len(self) - 1}")
         return self._source[int(self._ids[id])]
+
+
+def _read_many(source: Any, ids: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    pixels: np.ndarray = source.read_many(ids[positions])
+    return pixels

@@ -42,7 +42,12 @@ def extract(
 
     Raises DataError when not one sample could be decoded.
     """
-    parts = list(stream(backbone, batches, view, device, autocast=autocast))
+    return joined(stream(backbone, batches, view, device, autocast=autocast))
+
+
+def joined(stream: Iterable[Features]) -> Features:
+    """Embeddings that come batch by batch in one piece; raises DataError when there is not one."""
+    parts = list(stream)
     skipped = tuple(skip for part in parts for skip in part.skipped)
     if not any(len(part) for part in parts):
         first = f"; the first: {skipped[0].name}: {skipped[0].reason}" if skipped else ""

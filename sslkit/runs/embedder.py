@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from sslkit.contracts import Source
+from sslkit.contracts import Skipped, Source
 from sslkit.data.loader import Loader, choose_canvas, choose_workers
 from sslkit.data.views.plain import evaluation_view
-from sslkit.evaluation.features import Features, stream
+from sslkit.evaluation.features import Features, joined, stream
 from sslkit.models.backbone import Backbone
 from sslkit.models.weights import load_backbone, saved_size, weights_hash
 from sslkit.training.progress import ProgressLine
@@ -63,19 +63,21 @@ class Embedder:
         )
         with loader, ProgressLine(total=len(loader), shown=progress, label="embed") as line:
             batches = loader.epoch(0)
+            skipped: list[Skipped] = []
             for done, part in enumerate(stream(self.backbone, batches, view, self.device), start=1):
                 line.update(done, {})
+                skipped += part.skipped
                 yield part
+            if skipped:
+                first = skipped[0]
+                line.say(
+                    f"{len(skipped)} of {len(source)} images could not be decoded and are left out; "
+                    f"the first: {first.name}: {first.reason}"
+                )
 
     def features(self, source: Source, *, progress: bool = True) -> Features:
         """All embeddings in one piece; raises DataError when nothing decodes."""
-        parts = [part for part in self.stream(source, progress=progress) if len(part)]
-        return Features(
-            torch.cat([part.ids for part in parts]),
-            torch.cat([part.embeddings for part in parts]),
-            torch.cat([part.labels for part in parts]),
-            tuple(skip for part in parts for skip in part.skipped),
-        )
+        return joined(self.stream(source, progress=progress))
 
 
 def open_embedder(model: str | Path, *, pretrained: bool = True) -> Embedder:

@@ -115,9 +115,9 @@ def search(
     opened = Index.load(index)
     embedder = _embedder_of(opened, model)
     queries = FilesSource(images)
+    for number in range(len(queries)):
+        picture(queries[number])  # names the one that cannot be read before anything is computed
     found = embedder.features(queries, progress=False)
-    if found.skipped:
-        raise DecodeError(f"query {found.skipped[0].name} cannot be read: {found.skipped[0].reason}")
     hits = opened.search(found.embeddings.numpy(), k, model_hash=embedder.model_hash)
     results = [
         SearchResult(str(image), neighbours, opened.classes)

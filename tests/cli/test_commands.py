@@ -162,7 +162,9 @@ def test_index_info_prints_facts_or_json(stand_in: Stand) -> None:
 def test_search(stand_in: Stand) -> None:
     calls = stand_in("retrieve", "search", [Result(), Result()])
     assert invoke("search", "i", "a.jpg", "b.jpg", "-k", "5", "--html", "g.html").count("top-1") == 2
-    assert calls == [((Path("i"), [Path("a.jpg"), Path("b.jpg")]), {"k": 5, "html": Path("g.html")})]
+    assert calls == [
+        ((Path("i"), [Path("a.jpg"), Path("b.jpg")]), {"k": 5, "html": Path("g.html"), "model": None})
+    ]
     assert json.loads(invoke("search", "i", "a.jpg", "--json")) == [{"top1": 0.5}] * 2
 
 
