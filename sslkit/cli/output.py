@@ -21,8 +21,15 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     """One `name  value` line per fact, the values aligned."""
     width = max((len(name) for name in facts), default=0)
     for name, value in facts.items():
-        shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, Mapping) else value
-        typer.echo(f"{name:<{width}}  {shown}")
+        typer.echo(f"{name:<{width}}  {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {inner}" for key, inner in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(_shown(inner) for inner in value) or "none"
+    return str(value)
 
 
 def print_rows(rows: Sequence[Sequence[str]]) -> None:
