@@ -84,8 +84,7 @@ class Backbone(nn.Module):
         was_training = self.network.training
         self.network.eval()
         with torch.no_grad():
-            channels = int(self.architecture.options.get("in_chans", 3))
-            probe = torch.zeros(1, channels, side, side, device=parameter.device, dtype=parameter.dtype)
+            probe = torch.zeros(1, self.channels, side, side, device=parameter.device, dtype=parameter.dtype)
             maps = _intermediates(self.network, probe, taps)
         self.network.train(was_training)
         return FeatureInfo(
@@ -129,12 +128,23 @@ class Backbone(nn.Module):
     @property
     def mean(self) -> tuple[float, ...]:
         """Channel means of the pixels in [0, 1] it expects to be subtracted."""
-        return tuple(self._config["mean"])
+        return self._per_channel(self._config["mean"])
 
     @property
     def std(self) -> tuple[float, ...]:
         """Channel deviations of the pixels in [0, 1] it expects to be divided by."""
-        return tuple(self._config["std"])
+        return self._per_channel(self._config["std"])
+
+    @property
+    def channels(self) -> int:
+        """Channels of the pixels it takes."""
+        return int(self.architecture.options.get("in_chans", 3))
+
+    def _per_channel(self, values: Sequence[float]) -> tuple[float, ...]:
+        """timm describes three channels whatever the network takes; others get the average."""
+        if len(values) == self.channels:
+            return tuple(values)
+        return (sum(values) / len(values),) * self.channels
 
     @property
     def _fixed_side(self) -> int | None:

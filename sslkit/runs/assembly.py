@@ -87,7 +87,7 @@ def assemble(recipe: Recipe, source: Source, *, project_dir: str) -> Parts:
         size=recipe.views.size,
         stem=recipe.backbone.stem,
         pretrained=recipe.backbone.pretrained,
-        options=_network_options(recipe),
+        options=network_options(recipe),
     )
     objective = build("objective", recipe.objective.name, backbone, **recipe.objective.options)
     loader = Loader(
@@ -146,7 +146,8 @@ def assemble(recipe: Recipe, source: Source, *, project_dir: str) -> Parts:
     )
 
 
-def _network_options(recipe: Recipe) -> dict[str, object]:
+def network_options(recipe: Recipe) -> dict[str, object]:
+    """timm's keyword arguments for a recipe's backbone, the number of channels among them."""
     options = dict(recipe.backbone.options)
     if recipe.data.channels != 3:
         options.setdefault("in_chans", recipe.data.channels)

@@ -57,6 +57,7 @@ class Embedder:
             source,
             batch_size=batch_size,
             canvas=choose_canvas(source, self.size),
+            channels=self.backbone.channels,
             workers=choose_workers(source, os.cpu_count() or 1) if len(source) > batch_size else 0,
             shuffle=False,
             drop_last=False,

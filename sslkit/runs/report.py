@@ -6,6 +6,7 @@ from typing import Any
 
 from sslkit.config import Recipe
 from sslkit.contracts import Source
+from sslkit.errors import ConfigError
 from sslkit.page import Page
 from sslkit.plots import line_plot
 from sslkit.runs.run_folder import RunFolder
@@ -42,7 +43,10 @@ def add_curves(page: Page, folder: RunFolder) -> None:
 def add_views(page: Page, source: Source, recipe: Recipe) -> None:
     """The contact sheet of the first epochs' views."""
     page.heading("Views")
-    page.picture(sheet_of(source, recipe), "Samples beside the random views the run trained on.")
+    try:
+        page.picture(sheet_of(source, recipe), "Samples beside the random views the run trained on.")
+    except ConfigError as error:  # a plugin's policy need not be one that can be drawn
+        page.text(str(error))
 
 
 def _curve(records: list[dict[str, Any]], kind: str, name: str) -> tuple[list[float], list[float]]:

@@ -17,7 +17,7 @@ from sslkit.errors import ConfigError
 from sslkit.keyed_random import Keys, permutation
 from sslkit.models.backbone import create_backbone
 from sslkit.registry import build, open_source
-from sslkit.runs.assembly import resolve
+from sslkit.runs.assembly import network_options, resolve
 
 SHOWN = 8
 """Samples on a sheet."""
@@ -35,7 +35,9 @@ def draw_sheet(
 
 def sheet_of(source: Source, recipe: Recipe) -> np.ndarray:
     """The same for an open source and a resolved recipe: uint8 RGB (height, width, 3)."""
-    network = create_backbone(recipe.backbone.name, size=recipe.views.size, stem="standard")
+    network = create_backbone(
+        recipe.backbone.name, size=recipe.views.size, stem="standard", options=network_options(recipe)
+    )
     views = build(
         "view_policy",
         recipe.views.name,

@@ -111,6 +111,17 @@ def test_other_optimisers_clipping_and_bf16_run(tmp_path, shapes, tiny, optimize
     assert load_checkpoint(run / "checkpoints")[0].step == 4
 
 
+def test_grey_pixels_train_a_network_of_one_channel(tmp_path, photos, tiny) -> None:
+    grey = "views={name: custom, size: 32, policy: [[{op: crop_resize_flip}], [{op: gaussian_blur}]]}"
+    settings = [*tiny, "batch.size=10", "data.channels=1", grey]
+    run = pretrain(photos, out=tmp_path / "run", overrides=settings, progress=False)
+    backbone = load_backbone(run)
+    assert len(backbone.mean) == backbone.channels == 1
+    assert backbone(torch.zeros(1, 1, 32, 32)).isfinite().all()
+    with pytest.raises(ConfigError, match="color"):
+        pretrain(photos, out=tmp_path / "x", overrides=[*tiny, "data.channels=1"], progress=False)
+
+
 def test_unlabelled_photos_train_without_knn(tmp_path, photos, tiny) -> None:
     flat = tmp_path / "flat"
     flat.mkdir()
