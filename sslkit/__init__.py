@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from sslkit.version import __version__
+
 if TYPE_CHECKING:
     from sslkit.config import Recipe, load_recipe
     from sslkit.errors import SslkitError
@@ -14,8 +16,6 @@ if TYPE_CHECKING:
     from sslkit.runs.evaluate import evaluate
     from sslkit.runs.pretrain import pretrain, resume
     from sslkit.runs.retrieve import build_index, embed, search
-
-__version__ = "0.1.0"
 
 # Importing sslkit does no work: a name is fetched from its home when it is first used.
 _HOMES = {

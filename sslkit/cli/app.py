@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from sslkit import __version__
 from sslkit.cli import data, demo, evaluate, plugins, pretrain, recipes, retrieve
 from sslkit.errors import SslkitError
+from sslkit.version import __version__
 
 TRACEBACK_VARIABLE = "SSLKIT_TRACEBACK"
 

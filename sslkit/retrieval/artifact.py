@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sslkit import __version__
 from sslkit.errors import ArtifactError
 from sslkit.neighbours.flat import FlatIndex
 from sslkit.retrieval.embed import EmbeddingSet
 from sslkit.retrieval.folder import read_description, write_description, written_aside
 from sslkit.retrieval.items import ItemRow, count_items, read_items, write_items
+from sslkit.version import __version__
 
 FORMAT = 1
 _DATA = ("index.faiss", "items.sqlite")

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sslkit import __version__
 from sslkit.errors import ArtifactError
 from sslkit.retrieval.folder import read_description, write_description, written_aside
+from sslkit.version import __version__
 
 FORMAT = 1
 _FILES = ("embeddings.npy", "items.csv", "embed.json")

@@ -7,14 +7,15 @@ import platform
 import shutil
 import sys
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from sslkit.config import Recipe, load_recipe
 from sslkit.errors import ConfigError, RunError
+from sslkit.version import __version__
 
-_PACKAGES = ("sslkit", "torch", "torchvision", "timm", "kornia", "accelerate", "numpy", "pillow")
+_PACKAGES = ("torch", "torchvision", "timm", "kornia", "accelerate", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,17 @@ class RunFolder:
             "command": sys.argv,
             "python": platform.python_version(),
             "platform": platform.platform(),
-            "versions": {package: version(package) for package in _PACKAGES},
+            "versions": {"sslkit": __version__, **{package: _version(package) for package in _PACKAGES}},
             **facts,
         }
         self.environment.write_text(json.dumps(everything, indent=2) + "\n")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # put on the path by hand
+        return "unknown"
 
 
 def planned_folder(out: str | Path | None, recipe: Recipe, *, overwrite: bool) -> RunFolder:

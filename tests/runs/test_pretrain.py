@@ -1,10 +1,12 @@
 """A whole pretraining run: what it writes, that it repeats, and how it ends when something is wrong."""
 
 import json
+from importlib.metadata import version
 
 import pytest
 import torch
 
+import sslkit
 from sslkit.errors import ConfigError, DataError, DivergedError, RunError, UnknownNameError
 from sslkit.models.weights import load_backbone
 from sslkit.runs.pretrain import pretrain, resume
@@ -31,7 +33,8 @@ def test_a_run_leaves_what_it_promises(run) -> None:
     environment = json.loads((run / "environment.json").read_text())
     assert environment["processes"] == 1
     assert environment["samples"] == 64
-    assert environment["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert environment["versions"]["torch"] == version("torch")
+    assert environment["versions"]["sslkit"] == sslkit.__version__
     backbone = load_backbone(run)
     assert backbone(torch.zeros(1, 3, 32, 32)).shape == (1, backbone.embedding_dim)
     assert backbone.info.loaded_fraction == 1.0
