@@ -140,7 +140,7 @@ def _add_neighbours(page: Page, index: Index, splits: Splits, embedder: Embedder
     """One unseen picture of each of the first classes, with its nearest neighbours in the index."""
     page.heading("Nearest neighbours").text(
         "Each row: a picture never trained on, then the nearest pictures of the index. Colour, place, size "
-        "and angle differ; the shape agrees."
+        "and angle differ; what should agree is the shape."
     )
     first = [int((test.labels == label).nonzero()[0, 0]) for label in range(QUERIES)]
     hits = index.search(test.embeddings[first].numpy(), NEIGHBOURS, model_hash=embedder.model_hash)
