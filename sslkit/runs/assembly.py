@@ -20,7 +20,6 @@ from sslkit.errors import ConfigError
 from sslkit.models.backbone import Backbone, create_backbone
 from sslkit.models.batchnorm import synchronize_batchnorm
 from sslkit.registry import build, open_source
-from sslkit.training.allocator import keep_freed_memory
 from sslkit.training.learner import Learner
 from sslkit.training.optim import build_optimizer
 from sslkit.training.precision import Layout, choose_layout, memory_format
@@ -79,8 +78,6 @@ def assemble(recipe: Recipe, source: Source, *, project_dir: str) -> Parts:
     Tensors start from `recipe.seed` alone: the same on every rank.
     """
     state = process()
-    if state.device.type == "cpu":
-        keep_freed_memory()
     torch.manual_seed(recipe.seed)
     backbone = create_backbone(
         recipe.backbone.name,

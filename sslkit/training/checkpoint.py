@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -94,7 +95,7 @@ def _load(path: Path) -> tuple[Position, dict[str, Any]]:
             raise CheckpointError(f"{path / STATE_FILE} is damaged: its hash is not the one in {CARD_FILE}")
         state: dict[str, Any] = torch.load(path / STATE_FILE, map_location="cpu", weights_only=True)
         return Position(card["step"], card["epoch"], card["batch"]), state
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{path} cannot be read ({error})") from error
 
 

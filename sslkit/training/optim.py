@@ -41,7 +41,7 @@ def build_optimizer(
 
 
 class LARS(torch.optim.Optimizer):
-    """SGD with momentum whose step is scaled per layer by |weights| / |gradient| (You et al. 2017).
+    """SGD with momentum, each layer's step scaled by |w| / (|gradient| + decay |w|) (You et al. 2017).
 
     Layers without weight decay (biases, normalisation) are not scaled, as in SimCLR (Chen et al. 2020).
     """
@@ -68,13 +68,13 @@ class LARS(torch.optim.Optimizer):
 
     def _update(self, weights: Tensor, group: dict[str, Any]) -> None:
         assert weights.grad is not None
-        direction = weights.grad
-        if group["weight_decay"] > 0:
-            direction = direction + group["weight_decay"] * weights
-            size, slope = weights.norm(), direction.norm()
-            scale = group["trust_coefficient"] * size / slope
+        decay, direction = group["weight_decay"], weights.grad
+        if decay > 0:
+            size, slope = weights.norm(), weights.grad.norm()
+            scale = group["trust_coefficient"] * size / (slope + decay * size)
             # A zero norm on either side says nothing about the layer: take the plain step.
-            direction = direction * torch.where((size > 0) & (slope > 0), scale, torch.ones_like(scale))
+            scale = torch.where((size > 0) & (slope > 0), scale, torch.ones_like(scale))
+            direction = (weights.grad + decay * weights) * scale
         state = self.state[weights]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(weights)

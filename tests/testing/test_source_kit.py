@@ -21,6 +21,7 @@ class Sound:
         self.labels: np.ndarray | None = np.arange(6, dtype=np.int64) % 2
         self.fingerprint = "six"
         self.native_side: int | None = 8
+        self.splits: Sequence[str] = ()
 
     def __len__(self) -> int:
         return 6
