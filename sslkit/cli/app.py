@@ -50,3 +50,10 @@ def main() -> None:
             raise
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        sys.exit(1)
+    except OSError as error:  # a full disk, a folder that may not be written: the system's words say it best
+        if os.environ.get(TRACEBACK_VARIABLE) == "1":
+            raise
+        sys.stderr.write(f"error: {error}; {TRACEBACK_VARIABLE}=1 shows where\n")
+        sys.exit(1)

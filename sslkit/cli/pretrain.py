@@ -31,7 +31,7 @@ def pretrain(
     data: Annotated[
         str | None,
         typer.Argument(
-            metavar="[DATA]",
+            metavar="DATA",
             help="Image folder, .npz arrays, list file, or SOURCE:key=value,...; default: the recipe's own.",
         ),
     ] = None,

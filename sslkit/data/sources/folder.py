@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -38,15 +39,17 @@ class ImageFolderSource:
         others: set[str] = set()
         for other in splits:
             if other != self.split:
-                others |= _class_names(_images(self.path / other)) or set()
+                listed = sorted(_images(self.path / other))
+                others |= _class_names(listed, _above_classes(listed)) or set()
         prefix = self.split or ""
         names = sorted(_images(self.path / prefix))
         if not names:
             raise DataError(_no_images(self.path / prefix))
-        own = _class_names(names)
+        above = _above_classes(names)
+        own = _class_names(names, above)
         labelled = own is not None and len(own | others) > 1
         self.classes: Sequence[str] = tuple(sorted((own or set()) | others)) if labelled else ()
-        self.labels = _labels(names, self.classes) if labelled else None
+        self.labels = _labels(names, above, self.classes) if labelled else None
         self._names = PackedNames(f"{prefix}/{name}" if prefix else name for name in names)
         self.fingerprint = self._names.fingerprint(self.labels, self.classes)
         self.native_side: int | None = None
@@ -101,20 +104,32 @@ def _extension(name: str) -> str:
     return os.path.splitext(name)[1].lower()  # noqa: PTH122 - a Path for each of a million files costs seconds
 
 
-def _class_names(names: Iterable[str]) -> set[str] | None:
-    """The first folders, or None when an image lies beside them."""
+def _above_classes(names: Sequence[str]) -> int:
+    """Length of the folder that holds all of the sorted names, where several folders lie in it, else 0.
+
+    PHOTOS/images/cat/1.jpg and PHOTOS/images/dog/2.jpg are of the classes cat and dog, not of a class images.
+    """
+    if not names:
+        return 0
+    shared = posixpath.commonpath([name.rpartition("/")[0] for name in (names[0], names[-1])])
+    length = len(shared) + 1 if shared else 0
+    return length if len(_class_names(names, length) or ()) > 1 else 0
+
+
+def _class_names(names: Iterable[str], above: int) -> set[str] | None:
+    """The first folders after `above` characters, or None when an image lies beside them."""
     classes = set()
     for name in names:
-        first, slash, _ = name.partition("/")
+        first, slash, _ = name[above:].partition("/")
         if not slash:
             return None
         classes.add(first)
     return classes
 
 
-def _labels(names: list[str], classes: Sequence[str]) -> np.ndarray:
+def _labels(names: list[str], above: int, classes: Sequence[str]) -> np.ndarray:
     number = {name: label for label, name in enumerate(classes)}
-    return np.fromiter((number[name.partition("/")[0]] for name in names), np.int64, len(names))
+    return np.fromiter((number[name[above:].partition("/")[0]] for name in names), np.int64, len(names))
 
 
 def _no_images(root: Path) -> str:

@@ -162,3 +162,21 @@ def test_relative_path_survives_a_change_of_folder(tmp_path: Path, monkeypatch: 
     assert source[0].content.exists()
     assert source.labels is not None
     assert source.labels.tolist() == [0, 1]
+
+
+def test_a_folder_that_holds_all_class_folders_is_no_class(tmp_path: Path) -> None:
+    source = ImageFolderSource(
+        filled(tmp_path, "images/cat/a.jpg", "images/dog/b.jpg", "images/dog/deep/c.jpg")
+    )
+    assert source.classes == ("cat", "dog")
+    assert source.labels is not None
+    assert source.labels.tolist() == [0, 1, 1]
+    assert source[0].name == "images/cat/a.jpg"
+
+
+def test_classes_agree_over_splits_with_a_folder_above_them(tmp_path: Path) -> None:
+    root = filled(tmp_path, "train/x/cat/a.jpg", "train/x/dog/b.jpg", "val/x/dog/c.jpg", "val/x/eel/d.jpg")
+    train, val = ImageFolderSource(root), ImageFolderSource(root, split="val")
+    assert train.classes == val.classes == ("cat", "dog", "eel")
+    assert val.labels is not None
+    assert val.labels.tolist() == [1, 2]
