@@ -86,6 +86,7 @@ def assemble(recipe: Recipe, source: Source, *, project_dir: str) -> Parts:
         pretrained=recipe.backbone.pretrained,
         options=network_options(recipe),
     )
+    views = make_views(recipe, backbone)
     objective = build("objective", recipe.objective.name, backbone, **recipe.objective.options)
     loader = Loader(
         source,
@@ -103,14 +104,6 @@ def assemble(recipe: Recipe, source: Source, *, project_dir: str) -> Parts:
             f"batch.accumulate={recipe.batch.accumulate} batches of {recipe.batch.size} need more than the "
             f"{len(source)} samples there are; lower batch.accumulate to at most {len(loader)}"
         )
-    views = build(
-        "view_policy",
-        recipe.views.name,
-        size=recipe.views.size,
-        mean=backbone.mean,
-        std=backbone.std,
-        **recipe.views.options,
-    )
     backbone.to(state.device)
     layout = _layout(recipe, backbone, state)
     learner: nn.Module = Learner(backbone, objective).to(state.device)
@@ -143,6 +136,19 @@ def assemble(recipe: Recipe, source: Source, *, project_dir: str) -> Parts:
     )
 
 
+def make_views(recipe: Recipe, backbone: Backbone) -> Views:
+    """The recipe's view policy, normalising as the backbone expects."""
+    views: Views = build(
+        "view_policy",
+        recipe.views.name,
+        size=recipe.views.size,
+        mean=backbone.mean,
+        std=backbone.std,
+        **recipe.views.options,
+    )
+    return views
+
+
 def network_options(recipe: Recipe) -> dict[str, object]:
     """timm's keyword arguments for a recipe's backbone, the number of channels among them."""
     options = dict(recipe.backbone.options)
@@ -152,9 +158,11 @@ def network_options(recipe: Recipe) -> dict[str, object]:
 
 
 def _workers(recipe: Recipe, source: Source) -> int:
-    return (
-        choose_workers(source, os.cpu_count() or 1) if recipe.data.workers == "auto" else recipe.data.workers
-    )
+    if recipe.data.workers != "auto":
+        return recipe.data.workers
+    # The launcher says how many processes share this machine.
+    sharing = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return choose_workers(source, max(1, (os.cpu_count() or 1) // sharing))
 
 
 def _layout(recipe: Recipe, backbone: Backbone, state: PartialState) -> Layout:

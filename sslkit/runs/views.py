@@ -16,8 +16,8 @@ from sslkit.data.views.policy import ViewPolicy
 from sslkit.errors import ConfigError
 from sslkit.keyed_random import Keys, permutation
 from sslkit.models.backbone import create_backbone
-from sslkit.registry import build, open_source
-from sslkit.runs.assembly import network_options, resolve
+from sslkit.registry import open_source
+from sslkit.runs.assembly import make_views, network_options, resolve
 
 SHOWN = 8
 """Samples on a sheet."""
@@ -38,14 +38,7 @@ def sheet_of(source: Source, recipe: Recipe) -> np.ndarray:
     network = create_backbone(
         recipe.backbone.name, size=recipe.views.size, stem="standard", options=network_options(recipe)
     )
-    views = build(
-        "view_policy",
-        recipe.views.name,
-        size=recipe.views.size,
-        mean=network.mean,
-        std=network.std,
-        **recipe.views.options,
-    )
+    views = make_views(recipe, network)
     if not isinstance(views, ViewPolicy):
         raise ConfigError(f"view policy '{recipe.views.name}' cannot be drawn: it is no ViewPolicy")
     ids = permutation(len(source), seed=recipe.seed, epoch=0)[:SHOWN]
