@@ -86,7 +86,7 @@ def test_two_processes_train_as_one(tmp_path, shapes, tiny) -> None:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"),
-            *("--master_port", "29517", "-m", "sslkit", "pretrain", shapes),
+            *("--standalone", "-m", "sslkit", "pretrain", shapes),
             *("--out", str(tmp_path / "two"), *settings),
         ],
         capture_output=True,
