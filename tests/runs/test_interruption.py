@@ -1,6 +1,7 @@
 """Real processes killed and stopped in the middle: the resumed run is the uninterrupted one, bit for bit."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -78,6 +79,18 @@ def test_a_signal_saves_says_how_to_go_on_and_sets_the_exit_code(tmp_path, shape
     assert f"sslkit resume {tmp_path / 'run'}" in error
     assert "Traceback" not in error
     assert load_checkpoint(tmp_path / "run" / "checkpoints")[0].step >= 5
+
+
+def test_a_disk_that_takes_no_checkpoint_ends_the_run_with_words(tmp_path, shapes, tiny) -> None:
+    """Writes past 100 kB are refused by the kernel, as they are on a full disk."""
+    command = [sys.executable, "-m", "sslkit", "pretrain", shapes, "--out", str(tmp_path / "run"), *tiny]
+    limited = f"ulimit -f 100; exec {shlex.join(command)}"
+    done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "could not be written" in done.stderr
+    assert "free space" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
 
 
 def test_two_processes_train_as_one(tmp_path, shapes, tiny) -> None:
