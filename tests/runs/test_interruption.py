@@ -13,6 +13,14 @@ import torch
 from sslkit.runs.pretrain import pretrain, resume
 from sslkit.training.checkpoint import load_checkpoint
 
+LAUNCHERS = [
+    ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"],
+    [
+        *("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"),
+        *("--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no"),
+    ],
+]
+
 
 def start(shapes, out, settings) -> subprocess.Popen[str]:
     return subprocess.Popen(
@@ -93,13 +101,13 @@ def test_a_disk_that_takes_no_checkpoint_ends_the_run_with_words(tmp_path, shape
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
 
 
-def test_two_processes_train_as_one(tmp_path, shapes, tiny) -> None:
-    """The documented command starts as many processes as it says, and they agree with a single one."""
+@pytest.mark.parametrize("launcher", LAUNCHERS, ids=["torchrun", "accelerate"])
+def test_two_processes_train_as_one(tmp_path, shapes, tiny, launcher) -> None:
+    """The documented commands start as many processes as they say, and these agree with a single one."""
     settings = [*tiny, "schedule.epochs=1", "optimizer.lr=0.01"]
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"),
-            *("--standalone", "-m", "sslkit", "pretrain", shapes),
+            *(sys.executable, *launcher, "-m", "sslkit", "pretrain", shapes),
             *("--out", str(tmp_path / "two"), *settings),
         ],
         capture_output=True,
