@@ -1,8 +1,10 @@
 """The layout: what is asked for is taken, what is "auto" is timed, and timing leaves no trace."""
 
+import pytest
 import torch
 
 from sslkit.testing.backbones import TinyBackbone
+from sslkit.training import precision
 from sslkit.training.precision import Layout, choose_layout, memory_format
 
 CPU = torch.device("cpu")
@@ -14,13 +16,35 @@ def test_a_layout_asked_for_is_not_timed() -> None:
     assert chosen.milliseconds == {}
 
 
-def test_auto_takes_the_fastest_of_what_it_timed() -> None:
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        ({"bf16 last": 1.0, "bf16": 2.0, "fp32 last": 2.0, "fp32": 3.0}, Layout("bf16", True)),
+        ({"bf16 last": 1.1, "bf16": 1.0, "fp32 last": 2.0, "fp32": 3.0}, Layout("bf16", True)),
+        ({"bf16 last": 1.5, "bf16": 1.0, "fp32 last": 2.0, "fp32": 3.0}, Layout("bf16", False)),
+        ({"bf16 last": 9.0, "bf16": 9.0, "fp32 last": 1.0, "fp32": 1.0}, Layout("fp32", True)),
+        ({"bf16 last": 9.0, "bf16": 9.0, "fp32 last": 4.0, "fp32": 1.0}, Layout("fp32", False)),
+    ],
+    ids=["fastest", "within noise", "clearly slower", "no bf16 hardware", "plain"],
+)
+def test_auto_takes_what_is_clearly_faster(monkeypatch, seconds, expected) -> None:
+    def timed(backbone, pixels, layout) -> float:
+        return seconds[f"{layout.precision}{' last' if layout.channels_last else ''}"]
+
+    monkeypatch.setattr(precision, "_seconds", timed)
     chosen = choose_layout(
         TinyBackbone(), precision="auto", channels_last="auto", size=32, batch=8, device=CPU
     )
-    name = f"{chosen.precision}{' channels_last' if chosen.channels_last else ''}"
-    assert set(chosen.milliseconds) == {"fp32", "fp32 channels_last", "bf16", "bf16 channels_last"}
-    assert chosen.milliseconds[name] == min(chosen.milliseconds.values())
+    assert chosen == expected
+    assert chosen.milliseconds["fp32"] == 1000 * seconds["fp32"]
+
+
+def test_what_is_timed_is_a_real_step() -> None:
+    chosen = choose_layout(
+        TinyBackbone(), precision="auto", channels_last=False, size=32, batch=8, device=CPU
+    )
+    assert set(chosen.milliseconds) == {"fp32", "bf16"}
+    assert all(value > 0 for value in chosen.milliseconds.values())
 
 
 def test_timing_changes_no_tensor() -> None:
