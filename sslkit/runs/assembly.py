@@ -187,7 +187,7 @@ def _accelerator(recipe: Recipe, layout: Layout, project_dir: str) -> Accelerato
         raise ConfigError(
             f"tracker '{missing[0]}' is unknown or not installed; install it, or drop it from trackers"
         )
-    # accelerate keeps one precision per process and refuses a second; each run of a session brings its own.
+    # accelerate keeps one precision per process and refuses a second; every run brings its own.
     AcceleratorState._reset_state()
     try:
         return Accelerator(
