@@ -31,6 +31,7 @@ class Journal:
         )
         self._watch = Watch(parts) if self._main else None
         self._skipped = _already_skipped(folder)
+        self._skipped_before = len(self._skipped)  # by all processes; what comes is this process's own
         self._figures: dict[str, str] = {}
         self._since, self._rows, self._waited = time.perf_counter(), 0, 0.0
 
@@ -68,10 +69,11 @@ class Journal:
         with self._folder.skipped.open("a", encoding="utf-8") as file:
             file.writelines(f"{_one_line(s.id, s.name, s.reason)}\n" for s in fresh)
         total, allowed = len(self._parts.source), self._parts.recipe.data.max_skipped
-        share = len(self._skipped) * self._parts.accelerator.num_processes / total
-        if share > allowed:
+        own = len(self._skipped) - self._skipped_before
+        count = self._skipped_before + own * self._parts.accelerator.num_processes
+        if count > allowed * total:
             raise DataError(
-                f"{len(self._skipped)} of {total} samples could not be decoded, more than the "
+                f"{count} of {total} samples could not be decoded, more than the "
                 f"{allowed:.0%} that data.max_skipped allows; the first: {fresh[0].name}: {fresh[0].reason}; "
                 f"all are listed in {self._folder.skipped}"
             )
@@ -125,7 +127,9 @@ class Journal:
 def _already_skipped(folder: RunFolder) -> set[int]:
     if not folder.skipped.exists():
         return set()
-    return {int(line.split("\t", 1)[0]) for line in folder.skipped.read_text("utf-8").splitlines()}
+    lines = (line.split("\t") for line in folder.skipped.read_text("utf-8").splitlines())
+    # A killed process may have left half a line.
+    return {int(fields[0]) for fields in lines if len(fields) >= 3 and fields[0].isdecimal()}
 
 
 def _one_line(id: int, name: str, reason: str) -> str:

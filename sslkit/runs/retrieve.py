@@ -37,9 +37,7 @@ class SearchResult:
 
     def to_text(self) -> str:
         """One line a neighbour: similarity, class, name."""
-        lines = [
-            f"  {hit.similarity:6.3f}  {self._class_of(hit)}{hit.name}" for rank, hit in enumerate(self.hits)
-        ]
+        lines = [f"  {hit.similarity:6.3f}  {self._class_of(hit)}{hit.name}" for hit in self.hits]
         return "\n".join([self.query, *lines])
 
     def _class_of(self, hit: Hit) -> str:
