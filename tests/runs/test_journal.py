@@ -12,7 +12,7 @@ from sslkit.training.checkpoint import Position
 
 
 def journal_of(folder, *, processes: int = 4) -> Journal:
-    """The journal of one of several processes, not the main one, over 100 samples of which a tenth may fail."""
+    """The journal of one of several processes, over 100 samples of which a tenth may fail."""
     parts = SimpleNamespace(
         accelerator=SimpleNamespace(is_main_process=False, num_processes=processes),
         source=range(100),

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sslkit.data.views.operation import Parameters, check_number, on_chosen, per_image
+from sslkit.data.views.operation import Parameters, Sometimes, check_number, on_chosen, per_image
 from sslkit.keyed_random import Stream
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
@@ -122,19 +122,12 @@ def shift_hue(images: Tensor, turns: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ColorDrop:
+class ColorDrop(Sometimes):
     """Replace the three channels by their luma with probability p (SimCLR, appendix A)."""
 
     name: ClassVar[str] = "color_drop"
     colour: ClassVar[bool] = True
     p: float = 0.2
-
-    def __post_init__(self) -> None:
-        check_number(self.name, "p", self.p, 0.0, 1.0)
-
-    def draw(self, stream: Stream) -> Parameters:
-        """chosen: bool (N,)."""
-        return {"chosen": stream.uniform() < self.p}
 
     def apply(self, images: Tensor, parameters: Parameters) -> Tensor:
         """Grey images, still with three channels."""
@@ -142,7 +135,7 @@ class ColorDrop:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Solarize:
+class Solarize(Sometimes):
     """Invert values of at least `threshold` with probability p (BYOL, appendix B)."""
 
     name: ClassVar[str] = "solarize"
@@ -151,12 +144,8 @@ class Solarize:
     threshold: float = 0.5
 
     def __post_init__(self) -> None:
-        check_number(self.name, "p", self.p, 0.0, 1.0)
+        super().__post_init__()
         check_number(self.name, "threshold", self.threshold, 0.0, 1.0)
-
-    def draw(self, stream: Stream) -> Parameters:
-        """chosen: bool (N,)."""
-        return {"chosen": stream.uniform() < self.p}
 
     def apply(self, images: Tensor, parameters: Parameters) -> Tensor:
         """x to 1 - x where x >= threshold."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sslkit.data.views.operation import (
     Parameters,
+    Sometimes,
     between,
     check_number,
     check_range,
@@ -109,19 +110,12 @@ def gaussian_weights(sigma: Tensor, radius: int) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sobel:
+class Sobel(Sometimes):
     """Replace the image by the strength of its edges with probability p (SimCLR, figure 4); by kornia."""
 
     name: ClassVar[str] = "sobel"
     colour: ClassVar[bool] = False
     p: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_number(self.name, "p", self.p, 0.0, 1.0)
-
-    def draw(self, stream: Stream) -> Parameters:
-        """chosen: bool (N,)."""
-        return {"chosen": stream.uniform() < self.p}
 
     def apply(self, images: Tensor, parameters: Parameters) -> Tensor:
         """Length of the gradient of each channel."""

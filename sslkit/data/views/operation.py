@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from torch import Tensor
@@ -76,6 +77,21 @@ def on_chosen(images: Tensor, parameters: Parameters, change: Change) -> Tensor:
         return change(images, parameters)
     part = {name: values.index_select(0, rows) for name, values in parameters.items()}
     return images.index_copy_(0, rows, change(images.index_select(0, rows), part))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sometimes:
+    """An operation that is applied to a sample with probability p and draws nothing else."""
+
+    name: ClassVar[str]
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_number(self.name, "p", self.p, 0.0, 1.0)
+
+    def draw(self, stream: Stream) -> Parameters:
+        """chosen: bool (N,)."""
+        return {"chosen": stream.uniform() < self.p}
 
 
 def between(uniform: Tensor, low: float, high: float) -> Tensor:

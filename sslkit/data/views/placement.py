@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sslkit.data.views.operation import Parameters, between, check_number, check_range, on_chosen
+from sslkit.data.views.operation import Parameters, Sometimes, between, check_number, check_range, on_chosen
 from sslkit.keyed_random import Stream
 
 
@@ -31,19 +31,12 @@ class Original:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flip:
+class Flip(Sometimes):
     """Mirror left to right with probability p."""
 
     name: ClassVar[str] = "flip"
     colour: ClassVar[bool] = False
     p: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_number(self.name, "p", self.p, 0.0, 1.0)
-
-    def draw(self, stream: Stream) -> Parameters:
-        """chosen: bool (N,)."""
-        return {"chosen": stream.uniform() < self.p}
 
     def apply(self, images: Tensor, parameters: Parameters) -> Tensor:
         """Mirrored images."""
