@@ -41,6 +41,8 @@ class Source(Protocol):
     labels: int64 (len,), or None. They are read by evaluation and monitoring, never by training.
     fingerprint: hash of what is listed; a resumed run refuses a source whose fingerprint changed.
     native_side: side of the largest image when all are small arrays in memory, else None (files).
+    A source may also have `groups`: int64 (len,), samples that belong together, such as frames of one video;
+    they are never taken as negatives of each other.
     splits: the parts this place is divided into, such as ("train", "test"); empty when it is one whole.
     """
 
@@ -70,13 +72,15 @@ class Batch:
 
     ids: int64 (N,). pixels: uint8 (N, C, S, S), square canvases whose padding is zero.
     rectangles: int64 (N, 4), the valid (top, left, height, width) in each canvas.
-    labels: int64 (N,), -1 where unknown. skipped: samples that belonged here and could not be decoded.
+    labels: int64 (N,), -1 where unknown. groups: int64 (N,), the ids where the source knows none.
+    skipped: samples that belonged here and could not be decoded.
     """
 
     ids: Tensor
     pixels: Tensor
     rectangles: Tensor
     labels: Tensor
+    groups: Tensor
     skipped: tuple[Skipped, ...] = ()
 
     def __len__(self) -> int:
@@ -97,6 +101,7 @@ class Batch:
             pixels=change(self.pixels),
             rectangles=change(self.rectangles),
             labels=change(self.labels),
+            groups=change(self.groups),
         )
 
 
@@ -168,8 +173,9 @@ class BackboneLike(Protocol):
 class Embeddings(NamedTuple):
     """What one forward of a backbone under an objective gives; rows are samples in every tensor.
 
-    embedding: (N, D), the pooled backbone output of the first view, detached: for monitor, miner and bank.
-    outputs: one (N, P) per view, what the loss differentiates (projections or predictions).
+    embedding: (N, D), the pooled backbone output of the first view, detached: for the monitor.
+    outputs: one (N, P) per view, what the loss differentiates (projections or predictions); the first is what
+    a memory bank keeps.
     targets: one (N, P) per view, without gradient (a teacher's projections); empty where the method has none.
     """
 
@@ -178,16 +184,43 @@ class Embeddings(NamedTuple):
     targets: tuple[Tensor, ...] = ()
 
 
-@dataclass(frozen=True)
-class Negatives:
-    """Negatives mined for each anchor, aligned with the gathered rows.
+class Samples(NamedTuple):
+    """Who the gathered rows are; int64 (N,) each.
 
-    embeddings: (N, K, P); ids: int64 (N, K); weights: (N, K) or None for all ones.
+    ids: positions in the source. groups: samples of one group (frames of one video) are never negatives of
+    each other; every sample is a group of its own where the source knows none. labels: class numbers, -1
+    where unknown; all -1 unless the objective says that it `needs_labels`.
+    """
+
+    ids: Tensor
+    groups: Tensor
+    labels: Tensor
+
+    @classmethod
+    def of(cls, ids: Tensor, labels: Tensor | None = None) -> Samples:
+        """Samples without groups, and without labels where none are given."""
+        return cls(ids, ids, torch.full_like(ids, -1) if labels is None else labels)
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Other samples chosen for each anchor from the whole corpus, aligned with the gathered rows.
+
+    embeddings: (N, K, P), unit length, without gradient; ids: int64 (N, K), -1 where there is none;
+    weights: (N, K), 0 where there is none.
     """
 
     embeddings: Tensor
     ids: Tensor
-    weights: Tensor | None = None
+    weights: Tensor
+
+
+@dataclass(frozen=True)
+class Mined:
+    """What a miner found for each anchor: negatives to differ from, positives to agree with."""
+
+    negatives: Neighbours | None = None
+    positives: Neighbours | None = None
 
 
 class Outcome(NamedTuple):
@@ -202,19 +235,26 @@ class Objective(Protocol):
 
     It is built as `Objective(backbone, **options)` and must not keep the backbone. The two stages are apart
     because ranks meet between them: `embed` sees local rows, `loss` sees the rows of all ranks and knows no
-    ranks. A parameter used in `loss` gets the same gradient on every rank.
+    ranks. A parameter used in `loss` gets the same gradient on every rank. Random numbers in `loss` come from
+    `sslkit.keyed_random` and a counter in the state, never from torch's generator.
+
+    A class may say `needs_labels = True` (else every label is -1) and `takes_mined = True` (else a run with a
+    miner is refused).
     """
 
     def embed(self, backbone: BackboneLike, views: Sequence[Tensor]) -> Embeddings:
         """Local views, each (N, C, H, W), to embeddings of local rows; runs under the distributed wrapper."""
         ...
 
-    def loss(self, embeddings: Embeddings, ids: Tensor, negatives: Negatives | None = None) -> Outcome:
-        """Gathered rows to a scalar, identical on every rank; ids are int64 (N,)."""
+    def loss(self, embeddings: Embeddings, samples: Samples, mined: Mined | None = None) -> Outcome:
+        """Gathered rows to a scalar, identical on every rank; all ranks call it at once. Changes no state."""
         ...
 
     def after_step(self, backbone: BackboneLike, progress: float) -> None:
-        """Moves teachers after an optimiser step; `progress` runs from 0 to 1 over the whole run."""
+        """Moves what is no parameter (teachers, queues, centres) after an optimiser step.
+
+        progress: runs from 0 to 1 over the whole run.
+        """
         ...
 
 

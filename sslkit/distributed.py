@@ -8,13 +8,14 @@ N ranks equal one rank with the global batch, in loss and gradient, uneven local
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from sslkit.contracts import Embeddings
+from sslkit.contracts import Embeddings, Samples
 
 
 def world_size() -> int:
@@ -27,21 +28,21 @@ def rank() -> int:
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
-def gather_embeddings(embeddings: Embeddings, ids: Tensor) -> tuple[Embeddings, Tensor]:
-    """Rows of all ranks in rank order, at least float32; outputs keep their gradient. ids: int64 (N,)."""
+def gather_rows(embeddings: Embeddings, samples: Samples) -> tuple[Embeddings, Samples]:
+    """Rows of all ranks in rank order, at least float32; outputs keep their gradient."""
     exact = Embeddings(
         _exact(embeddings.embedding),
         tuple(_exact(output) for output in embeddings.outputs),
         tuple(_exact(target) for target in embeddings.targets),
     )
     if world_size() == 1:
-        return exact, ids
+        return exact, samples
     gathered = Embeddings(
         gather(exact.embedding),
         tuple(gather(output) for output in exact.outputs),
         tuple(gather(target) for target in exact.targets),
     )
-    return gathered, gather(ids)
+    return gathered, Samples(*(gather(column) for column in samples))
 
 
 def gather(rows: Tensor) -> Tensor:
@@ -58,6 +59,18 @@ def summed(values: Tensor) -> Tensor:
         return values
     total: Tensor = _Sum.apply(values)
     return total
+
+
+def computed_in_shares(rows: int, compute: Callable[[slice], Tensor]) -> Tensor:
+    """What `compute` gives for all of `rows` (along dimension 0), each rank computing an equal share of them.
+
+    compute: a slice of rows to a tensor of as many. For work that is the same on every rank and too large to
+    be done by each; the result has no gradient. All ranks call it at once.
+    """
+    world = world_size()
+    bounds = [rows * part // world for part in range(world + 1)]
+    own = compute(slice(bounds[rank()], bounds[rank() + 1]))
+    return own if world == 1 else gather(own.detach())
 
 
 def any_rank(value: int | None, device: torch.device) -> int | None:

@@ -8,8 +8,8 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
-from sslkit.contracts import Embeddings
-from sslkit.distributed import any_rank, gather, gather_embeddings, summed, world_size
+from sslkit.contracts import Embeddings, Samples
+from sslkit.distributed import any_rank, gather, gather_rows, summed, world_size
 from sslkit.objectives.byol import BYOL
 from sslkit.objectives.simclr import SimCLR
 from sslkit.testing.ranks import many_ranks_step, one_rank_step
@@ -28,9 +28,10 @@ def test_alone_everything_is_the_identity() -> None:
 
 def test_low_precision_rows_become_float32_before_the_loss() -> None:
     half = torch.randn(3, 2).bfloat16()
-    gathered, ids = gather_embeddings(Embeddings(half, (half,), (half,)), torch.arange(3))
+    samples = Samples.of(torch.arange(3))
+    gathered, gathered_samples = gather_rows(Embeddings(half, (half,), (half,)), samples)
     assert {t.dtype for t in (gathered.embedding, *gathered.outputs, *gathered.targets)} == {torch.float32}
-    assert torch.equal(ids, torch.arange(3))
+    assert gathered_samples == samples
 
 
 @pytest.mark.parametrize("sizes", [[6, 6], [5, 4, 3]], ids=["even", "uneven"])
@@ -64,9 +65,9 @@ class LearnableTemperature(SimCLR):
         super().__init__(backbone, **options)
         self.log_temperature = torch.nn.Parameter(torch.tensor(-1.0))
 
-    def loss(self, embeddings, ids, negatives=None):
+    def loss(self, embeddings, samples, mined=None):
         self.temperature = self.log_temperature.exp()
-        return super().loss(embeddings, ids, negatives)
+        return super().loss(embeddings, samples, mined)
 
 
 def test_any_rank_tells_all_what_one_was_told() -> None:

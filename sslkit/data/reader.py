@@ -45,7 +45,7 @@ class BatchReader:
         pixels = torch.zeros((count, self.channels, self.canvas, self.canvas), dtype=torch.uint8)
         pixels[:, :, :height, :width] = planar  # grey is repeated in every channel
         rectangles = torch.tensor((0, 0, height, width)).expand(count, 4).contiguous()
-        return Batch(ids, pixels, rectangles, self._labels(ids))
+        return Batch(ids, pixels, rectangles, self._labels(ids), self._groups(ids))
 
     def _decoded(self, ids: Tensor) -> Batch:
         kept: list[int] = []
@@ -64,9 +64,14 @@ class BatchReader:
             rectangles.append(rectangle)
         rows = torch.tensor(kept, dtype=torch.int64)
         valid = torch.tensor(rectangles, dtype=torch.int64).view(-1, 4)
-        return Batch(rows, torch.from_numpy(pixels[: len(kept)]), valid, self._labels(rows), tuple(skipped))
+        images = torch.from_numpy(pixels[: len(kept)])
+        return Batch(rows, images, valid, self._labels(rows), self._groups(rows), tuple(skipped))
 
     def _labels(self, ids: Tensor) -> Tensor:
         if self.source.labels is None:
             return torch.full_like(ids, -1)
         return torch.from_numpy(self.source.labels[ids.numpy()].astype(np.int64, copy=False))
+
+    def _groups(self, ids: Tensor) -> Tensor:
+        groups: np.ndarray | None = getattr(self.source, "groups", None)
+        return ids if groups is None else torch.from_numpy(groups[ids.numpy()].astype(np.int64, copy=False))

@@ -24,6 +24,8 @@ class Subset:
         self.splits: Sequence[str] = ()
         self.fingerprint = hashlib.sha256(source.fingerprint.encode() + self._ids.tobytes()).hexdigest()[:32]
 
+        groups: np.ndarray | None = getattr(source, "groups", None)
+        self.groups = None if groups is None else groups[self._ids]
         if hasattr(source, "read_many"):  # offered only where the source offers it
             self.read_many = partial(_read_many, source, self._ids)
 

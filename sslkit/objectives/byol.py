@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslkit.contracts import BackboneLike, Embeddings, Negatives, Outcome
+from sslkit.contracts import BackboneLike, Embeddings, Mined, Outcome, Samples
 from sslkit.errors import ConfigError
 from sslkit.models.projector import Projector
 from sslkit.models.teacher import Teacher, cosine_momentum
@@ -58,10 +58,8 @@ class BYOL(nn.Module):
         targets = self.teacher(stacked).chunk(len(views))
         return Embeddings(embedding.detach().chunk(len(views))[0], predictions, targets)
 
-    def loss(self, embeddings: Embeddings, ids: Tensor, negatives: Negatives | None = None) -> Outcome:
-        """Both directions added (Grill et al. 2020, section 3.1); mined negatives are refused."""
-        if negatives is not None:
-            raise ConfigError("objective 'byol' uses no negatives; remove the miner or choose simclr")
+    def loss(self, embeddings: Embeddings, samples: Samples, mined: Mined | None = None) -> Outcome:
+        """Both directions added (Grill et al. 2020, section 3.1)."""
         first, second = embeddings.outputs
         first_target, second_target = embeddings.targets
         loss = byol(first, second_target) + byol(second, first_target)

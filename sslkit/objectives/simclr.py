@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslkit.contracts import BackboneLike, Embeddings, Negatives, Outcome
+from sslkit.contracts import BackboneLike, Embeddings, Mined, Outcome, Samples
 from sslkit.errors import ConfigError
 from sslkit.models.projector import Projector
 
@@ -39,6 +39,8 @@ class SimCLR(nn.Module):
     temperature: divisor of the cosine similarities, > 0. projector_*: the MLP between embedding and loss.
     """
 
+    takes_mined = True
+
     def __init__(
         self,
         backbone: BackboneLike,
@@ -65,11 +67,11 @@ class SimCLR(nn.Module):
         projections = self.projector(embedding).chunk(len(views))
         return Embeddings(embedding.detach().chunk(len(views))[0], projections)
 
-    def loss(self, embeddings: Embeddings, ids: Tensor, negatives: Negatives | None = None) -> Outcome:
+    def loss(self, embeddings: Embeddings, samples: Samples, mined: Mined | None = None) -> Outcome:
         """NT-Xent over the gathered rows."""
         first, second = embeddings.outputs
-        mined = None if negatives is None else negatives.embeddings
-        loss = nt_xent(first, second, temperature=self.temperature, negatives=mined)
+        negatives = mined.negatives.embeddings if mined and mined.negatives else None
+        loss = nt_xent(first, second, temperature=self.temperature, negatives=negatives)
         similarity = F.cosine_similarity(first.detach(), second.detach()).mean()
         return Outcome(loss, {"positive_similarity": similarity})
 

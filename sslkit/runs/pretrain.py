@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from sslkit.config import Recipe, load_recipe
-from sslkit.contracts import Batch, Embeddings, Outcome
-from sslkit.distributed import any_rank, gather_embeddings
+from sslkit.contracts import Batch, Embeddings, Outcome, Samples
+from sslkit.distributed import any_rank, gather_rows
 from sslkit.errors import DivergedError, InterruptedRunError, RunError
 from sslkit.keyed_random import Keys
 from sslkit.models.weights import save_backbone
@@ -183,8 +183,8 @@ def _step(
         # Ranks sum gradients once, in the last of the accumulated batches.
         with nullcontext() if number == len(batches) else accelerator.no_sync(parts.learner):
             embeddings = parts.learner(views)
-            embeddings, ids = gather_embeddings(embeddings, batch.ids)
-            outcome = parts.objective.loss(embeddings, ids)
+            embeddings, samples = gather_rows(embeddings, _samples(batch, parts))
+            outcome = parts.objective.loss(embeddings, samples)
             accelerator.backward(outcome.loss / len(batches))
     norm: Tensor | None = None
     if recipe.clip_gradient is not None:
@@ -196,6 +196,12 @@ def _step(
     parts.objective.after_step(parts.backbone, (position.step + 1) / parts.total_steps)
     terms = {**outcome.terms, **_geometry(embeddings)} if measure else outcome.terms
     return Outcome(outcome.loss.detach(), terms), norm
+
+
+def _samples(batch: Batch, parts: Parts) -> Samples:
+    """Labels stay out of training unless the objective asks for them by name."""
+    asked = getattr(parts.objective, "needs_labels", False)
+    return Samples(batch.ids, batch.groups, batch.labels if asked else torch.full_like(batch.ids, -1))
 
 
 def _geometry(embeddings: Embeddings) -> dict[str, Tensor]:

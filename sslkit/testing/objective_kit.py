@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from sslkit.contracts import BackboneLike, Objective, Outcome
+from sslkit.contracts import BackboneLike, Objective, Outcome, Samples
 from sslkit.testing.backbones import TinyBackbone
 
 Build = Callable[[BackboneLike], Objective]
@@ -29,13 +29,13 @@ def check_objective(build: Build, *, views: int = 2, steps: int = 40, lr: float 
     module = _module(objective)
     _check_ownership(module, backbone)
     batch = example_views(views)
-    ids = torch.arange(ROWS)
+    samples = Samples.of(torch.arange(ROWS), torch.arange(ROWS) % 4)
     _check_embeddings(objective, backbone, batch)
-    _check_gradients(objective, backbone, batch, ids)
-    _check_determinism(objective, backbone, batch, ids)
-    _check_row_order(objective, backbone, batch, ids)
-    _check_round_trip(build, objective, backbone, batch, ids)
-    _check_falls(objective, backbone, batch, ids, steps, lr)
+    _check_gradients(objective, backbone, batch, samples)
+    _check_determinism(objective, backbone, batch, samples)
+    _check_row_order(objective, backbone, batch, samples)
+    _check_round_trip(build, objective, backbone, batch, samples)
+    _check_falls(objective, backbone, batch, samples, steps, lr)
 
 
 def example_views(count: int = 2, *, rows: int = ROWS, seed: int = 0) -> list[Tensor]:
@@ -43,6 +43,25 @@ def example_views(count: int = 2, *, rows: int = ROWS, seed: int = 0) -> list[Te
     generator = torch.Generator().manual_seed(seed)
     images = torch.randn(rows, 3, 1, 1, generator=generator).expand(rows, 3, SIDE, SIDE)
     return [images + 0.3 * torch.randn(rows, 3, SIDE, SIDE, generator=generator) for _ in range(count)]
+
+
+def first_losses(build: Build, *, views: int = 2, steps: int = 20, lr: float = 0.1) -> list[float]:
+    """The losses of the first steps of SGD on new example views each, for golden values in tests."""
+    torch.manual_seed(0)
+    backbone = TinyBackbone()
+    objective = build(backbone)
+    samples = Samples.of(torch.arange(ROWS), torch.arange(ROWS) % 4)
+    parameters = [*backbone.parameters(), *_module(objective).parameters()]
+    optimizer = torch.optim.SGD([p for p in parameters if p.requires_grad], lr=lr)
+    losses = []
+    for step in range(steps):
+        outcome = objective.loss(objective.embed(backbone, example_views(views, seed=step)), samples)
+        optimizer.zero_grad()
+        torch.autograd.backward(outcome.loss)
+        optimizer.step()
+        objective.after_step(backbone, (step + 1) / steps)
+        losses.append(float(outcome.loss.detach()))
+    return losses
 
 
 def _check_ownership(module: nn.Module, backbone: nn.Module) -> None:
@@ -65,8 +84,10 @@ def _check_embeddings(objective: Objective, backbone: TinyBackbone, batch: list[
         assert not target.requires_grad, "targets must carry no gradient"
 
 
-def _check_gradients(objective: Objective, backbone: TinyBackbone, batch: list[Tensor], ids: Tensor) -> None:
-    outcome = _outcome(objective, backbone, batch, ids)
+def _check_gradients(
+    objective: Objective, backbone: TinyBackbone, batch: list[Tensor], samples: Samples
+) -> None:
+    outcome = _outcome(objective, backbone, batch, samples)
     assert outcome.loss.shape == (), f"the loss has shape {tuple(outcome.loss.shape)}, not a scalar"
     assert bool(outcome.loss.isfinite()), f"the loss of an ordinary batch is {float(outcome.loss.detach())}"
     for name, term in outcome.terms.items():
@@ -83,39 +104,41 @@ def _check_gradients(objective: Objective, backbone: TinyBackbone, batch: list[T
 
 
 def _check_determinism(
-    objective: Objective, backbone: TinyBackbone, batch: list[Tensor], ids: Tensor
+    objective: Objective, backbone: TinyBackbone, batch: list[Tensor], samples: Samples
 ) -> None:
-    losses = [_value(objective, backbone, batch, ids) for _ in range(2)]
+    losses = [_value(objective, backbone, batch, samples) for _ in range(2)]
     assert losses[0] == losses[1], f"the same rows gave {losses[0]} and {losses[1]}"
 
 
-def _check_row_order(objective: Objective, backbone: TinyBackbone, batch: list[Tensor], ids: Tensor) -> None:
+def _check_row_order(
+    objective: Objective, backbone: TinyBackbone, batch: list[Tensor], samples: Samples
+) -> None:
     order = torch.randperm(ROWS, generator=torch.Generator().manual_seed(1))
-    straight = _value(objective, backbone, batch, ids)
-    shuffled = _value(objective, backbone, [view[order] for view in batch], ids[order])
+    straight = _value(objective, backbone, batch, samples)
+    shuffled = _value(objective, backbone, [view[order] for view in batch], _reordered(samples, order))
     assert abs(straight - shuffled) <= 1e-5 * max(1.0, abs(straight)), (
         f"the loss depends on the order of rows: {straight} and {shuffled}"
     )
 
 
 def _check_round_trip(
-    build: Build, objective: Objective, backbone: TinyBackbone, batch: list[Tensor], ids: Tensor
+    build: Build, objective: Objective, backbone: TinyBackbone, batch: list[Tensor], samples: Samples
 ) -> None:
     torch.manual_seed(1)
     other = build(backbone)
     _module(other).load_state_dict(copy.deepcopy(_module(objective).state_dict()))
-    before, after = (_value(o, backbone, batch, ids) for o in (objective, other))
+    before, after = (_value(o, backbone, batch, samples) for o in (objective, other))
     assert before == after, f"after a state_dict round trip the loss is {after}, it was {before}"
 
 
 def _check_falls(
-    objective: Objective, backbone: TinyBackbone, batch: list[Tensor], ids: Tensor, steps: int, lr: float
+    objective: Objective, backbone: TinyBackbone, batch: list[Tensor], samples: Samples, steps: int, lr: float
 ) -> None:
     parameters = [*backbone.parameters(), *_module(objective).parameters()]
     optimizer = torch.optim.SGD([p for p in parameters if p.requires_grad], lr=lr, momentum=0.9)
     losses = []
     for step in range(steps):
-        outcome = _outcome(objective, backbone, batch, ids)
+        outcome = _outcome(objective, backbone, batch, samples)
         optimizer.zero_grad()
         torch.autograd.backward(outcome.loss)
         optimizer.step()
@@ -125,12 +148,16 @@ def _check_falls(
     assert last < first, f"the loss did not fall on one batch: {first:.4f} at first, {last:.4f} at last"
 
 
-def _outcome(objective: Objective, backbone: TinyBackbone, batch: list[Tensor], ids: Tensor) -> Outcome:
-    return objective.loss(objective.embed(backbone, batch), ids)
+def _outcome(objective: Objective, backbone: TinyBackbone, batch: list[Tensor], samples: Samples) -> Outcome:
+    return objective.loss(objective.embed(backbone, batch), samples)
 
 
-def _value(objective: Objective, backbone: TinyBackbone, batch: list[Tensor], ids: Tensor) -> float:
-    return float(_outcome(objective, backbone, batch, ids).loss.detach())
+def _value(objective: Objective, backbone: TinyBackbone, batch: list[Tensor], samples: Samples) -> float:
+    return float(_outcome(objective, backbone, batch, samples).loss.detach())
+
+
+def _reordered(samples: Samples, order: Tensor) -> Samples:
+    return Samples(*(column[order] for column in samples))
 
 
 def _module(objective: Objective) -> nn.Module:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
-from sslkit.contracts import Objective
-from sslkit.distributed import gather_embeddings
+from sslkit.contracts import Objective, Samples
+from sslkit.distributed import gather_rows
 from sslkit.models.batchnorm import synchronize_batchnorm
 from sslkit.testing.backbones import TinyBackbone
 from sslkit.testing.objective_kit import example_views
@@ -83,8 +83,9 @@ def _step(
         synchronize_batchnorm(both, torch.device("cpu"))
         wrapped = DistributedDataParallel(both)
     local = wrapped([view[own].double() for view in example_views(views, rows=rows)])
-    embeddings, ids = gather_embeddings(local, torch.arange(rows)[own])
-    outcome = cast(Objective, both.objective).loss(embeddings, ids)
+    ids = torch.arange(rows)[own]
+    embeddings, samples = gather_rows(local, Samples.of(ids, ids % 4))
+    outcome = cast(Objective, both.objective).loss(embeddings, samples)
     torch.autograd.backward(outcome.loss)
     gradients = {name: p.grad.clone() for name, p in both.named_parameters() if p.grad is not None}
     return Step(float(outcome.loss.detach()), gradients)

@@ -69,6 +69,7 @@ def joined(shares: Iterable[Batch]) -> Batch:
         torch.cat([batch.pixels for batch in batches]),
         torch.cat([batch.rectangles for batch in batches]),
         torch.cat([batch.labels for batch in batches]),
+        torch.cat([batch.groups for batch in batches]),
         tuple(one for batch in batches for one in batch.skipped),
     )
 

@@ -34,6 +34,7 @@ def batch(ids: list[int], skipped: tuple[Skipped, ...] = ()) -> Batch:
         pixels,
         rectangles,
         torch.tensor(ids, dtype=torch.int64) % 3,
+        torch.tensor(ids, dtype=torch.int64),
         skipped,
     )
 

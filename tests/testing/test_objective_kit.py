@@ -35,14 +35,14 @@ class SecondViewEmbedding(SimCLR):
 
 
 class OrderMatters(SimCLR):
-    def loss(self, embeddings, ids, negatives=None):
-        outcome = super().loss(embeddings, ids, negatives)
+    def loss(self, embeddings, samples, mined=None):
+        outcome = super().loss(embeddings, samples, mined)
         return Outcome(outcome.loss + embeddings.outputs[0][0].sum(), outcome.terms)
 
 
 class LossPerRow(SimCLR):
-    def loss(self, embeddings, ids, negatives=None):
-        outcome = super().loss(embeddings, ids, negatives)
+    def loss(self, embeddings, samples, mined=None):
+        outcome = super().loss(embeddings, samples, mined)
         return Outcome(outcome.loss.expand(3), outcome.terms)
 
 
@@ -68,8 +68,8 @@ def test_what_is_wrong_is_named(build, message) -> None:
 
 def test_a_loss_that_does_not_fall_is_named() -> None:
     class Constant(SimCLR):
-        def loss(self, embeddings, ids, negatives=None):
-            outcome = super().loss(embeddings, ids, negatives)
+        def loss(self, embeddings, samples, mined=None):
+            outcome = super().loss(embeddings, samples, mined)
             return Outcome(outcome.loss - outcome.loss.detach() + 1.0, outcome.terms)
 
     with pytest.raises(AssertionError, match="did not fall"):
