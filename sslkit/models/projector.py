@@ -1,37 +1,54 @@
-"""The multilayer perceptrons used only while pretraining: projectors and predictors."""
+"""The multilayer perceptrons used only while pretraining, projectors and predictors, and views put through them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Literal
+
+import torch
 from torch import Tensor, nn
 
+from sslkit.contracts import BackboneLike, Embeddings
 from sslkit.errors import ConfigError
+
+Norm = Literal["batch", "layer", "none"]
 
 
 class Projector(nn.Module):
-    """Linear layers with BatchNorm and ReLU between them: (N, inputs) to (N, outputs).
+    """Linear layers with a norm and ReLU between them: (N, inputs) to (N, outputs).
 
-    layers: number of linear layers, at least 1. last_norm: whether the output is batch-normalised too,
-    without affine parameters, as in the SimCLR and SimSiam codes (Chen et al. 2020; Chen and He 2021).
-    Raises ConfigError for fewer than one layer.
+    layers: number of linear layers, at least 1. norm: between layers; with "layer" or "none" a row's output does
+    not depend on the other rows. last_norm: whether the output is batch-normalised too, without affine
+    parameters, as in the SimCLR and SimSiam codes (Chen et al. 2020; Chen and He 2021).
+    Raises ConfigError for fewer than one layer or an unknown norm.
     """
 
     def __init__(
-        self, inputs: int, *, hidden: int, outputs: int, layers: int = 2, last_norm: bool = False
+        self,
+        inputs: int,
+        *,
+        hidden: int,
+        outputs: int,
+        layers: int = 2,
+        norm: Norm = "batch",
+        last_norm: bool = False,
     ) -> None:
         super().__init__()
         if layers < 1:
             raise ConfigError(f"a projector of {layers} layers was asked for; at least 1 is needed")
-        widths = [inputs, *[hidden] * (layers - 1)]
+        if norm not in ("batch", "layer", "none"):
+            raise ConfigError(f"a projector's norm is batch, layer or none, not {norm!r}")
         parts: list[nn.Module] = []
-        for width, following in zip(widths, [*widths[1:], None], strict=True):
-            if following is not None:
-                parts += [
-                    nn.Linear(width, following, bias=False),
-                    nn.BatchNorm1d(following),
-                    nn.ReLU(inplace=True),
-                ]
-            else:
-                parts.append(nn.Linear(width, outputs, bias=not last_norm))
+        width = inputs
+        for _ in range(layers - 1):
+            parts += [
+                nn.Linear(width, hidden, bias=norm == "none"),
+                *_norm(norm, hidden),
+                nn.ReLU(inplace=True),
+            ]
+            width = hidden
+        parts.append(nn.Linear(width, outputs, bias=not last_norm))
         if last_norm:
             parts.append(nn.BatchNorm1d(outputs, affine=False))
         self.layers = nn.Sequential(*parts)
@@ -40,3 +57,19 @@ class Projector(nn.Module):
         """(N, inputs) to (N, outputs)."""
         projected: Tensor = self.layers(embedding)
         return projected
+
+
+def embed_views(backbone: BackboneLike, projector: nn.Module, views: Sequence[Tensor]) -> Embeddings:
+    """Views, each (N, C, H, W), through backbone and projector: outputs (N, P) each, the first view's embedding.
+
+    Neighbouring views of one size share a forward pass, so that BatchNorm sees them together.
+    """
+    embeddings: list[Tensor] = []
+    for _, alike in groupby(views, key=lambda view: view.shape[2:]):
+        together = list(alike)
+        embeddings += backbone(torch.cat(together)).chunk(len(together))
+    return Embeddings(embeddings[0].detach(), projector(torch.cat(embeddings)).chunk(len(views)))
+
+
+def _norm(norm: Norm, width: int) -> list[nn.Module]:
+    return {"batch": [nn.BatchNorm1d(width)], "layer": [nn.LayerNorm(width)], "none": []}[norm]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sslkit.contracts import BackboneLike, Embeddings, Mined, Outcome, Samples
 from sslkit.errors import ConfigError
-from sslkit.models.projector import Projector
+from sslkit.models.projector import Projector, embed_views
 
 
 def nt_xent(first: Tensor, second: Tensor, *, temperature: float, negatives: Tensor | None = None) -> Tensor:
@@ -63,9 +63,7 @@ class SimCLR(nn.Module):
 
     def embed(self, backbone: BackboneLike, views: Sequence[Tensor]) -> Embeddings:
         """Two views (N, C, H, W) to their projections (N, P); one forward, so BatchNorm sees both."""
-        embedding = backbone(torch.cat(list(views)))
-        projections = self.projector(embedding).chunk(len(views))
-        return Embeddings(embedding.detach().chunk(len(views))[0], projections)
+        return embed_views(backbone, self.projector, views)
 
     def loss(self, embeddings: Embeddings, samples: Samples, mined: Mined | None = None) -> Outcome:
         """NT-Xent over the gathered rows."""
