@@ -1,4 +1,4 @@
-"""The multilayer perceptrons used only while pretraining, projectors and predictors, and views put through them."""
+"""Projectors and predictors, the perceptrons used only while pretraining, and views put through them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Norm = Literal["batch", "layer", "none"]
 class Projector(nn.Module):
     """Linear layers with a norm and ReLU between them: (N, inputs) to (N, outputs).
 
-    layers: number of linear layers, at least 1. norm: between layers; with "layer" or "none" a row's output does
-    not depend on the other rows. last_norm: whether the output is batch-normalised too, without affine
+    layers: number of linear layers, at least 1. norm: between layers; with "layer" or "none" what a row gives
+    does not depend on other rows. last_norm: whether the output is batch-normalised too, without affine
     parameters, as in the SimCLR and SimSiam codes (Chen et al. 2020; Chen and He 2021).
     Raises ConfigError for fewer than one layer or an unknown norm.
     """
@@ -60,7 +60,7 @@ class Projector(nn.Module):
 
 
 def embed_views(backbone: BackboneLike, projector: nn.Module, views: Sequence[Tensor]) -> Embeddings:
-    """Views, each (N, C, H, W), through backbone and projector: outputs (N, P) each, the first view's embedding.
+    """Views, each (N, C, H, W), through backbone and projector: outputs (N, P) each.
 
     Neighbouring views of one size share a forward pass, so that BatchNorm sees them together.
     """
@@ -72,4 +72,6 @@ def embed_views(backbone: BackboneLike, projector: nn.Module, views: Sequence[Te
 
 
 def _norm(norm: Norm, width: int) -> list[nn.Module]:
-    return {"batch": [nn.BatchNorm1d(width)], "layer": [nn.LayerNorm(width)], "none": []}[norm]
+    if norm == "none":
+        return []
+    return [nn.BatchNorm1d(width) if norm == "batch" else nn.LayerNorm(width)]
