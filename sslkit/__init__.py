@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sslkit.registry import open_source
     from sslkit.retrieval.artifact import Index
     from sslkit.runs.evaluate import evaluate
+    from sslkit.runs.mine import mine
     from sslkit.runs.pretrain import pretrain, resume
     from sslkit.runs.retrieve import build_index, embed, search
 
@@ -27,6 +28,7 @@ _HOMES = {
     "evaluate": "sslkit.runs.evaluate",
     "load_backbone": "sslkit.models.weights",
     "load_recipe": "sslkit.config",
+    "mine": "sslkit.runs.mine",
     "open_source": "sslkit.registry",
     "pretrain": "sslkit.runs.pretrain",
     "resume": "sslkit.runs.pretrain",
@@ -43,6 +45,7 @@ __all__ = [
     "evaluate",
     "load_backbone",
     "load_recipe",
+    "mine",
     "open_source",
     "pretrain",
     "resume",

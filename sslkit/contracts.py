@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -86,6 +88,13 @@ class Batch:
     def __len__(self) -> int:
         return self.ids.shape[0]
 
+    def split(self, count: int) -> list[Batch]:
+        """The batch in `count` parts of nearly equal size; what was skipped stays with the first."""
+        edges = [len(self) * part // count for part in range(count + 1)]
+        parts = [slice(start, stop) for start, stop in pairwise(edges)]
+        split = [self._each(itemgetter(part)) for part in parts]
+        return [split[0], *(replace(part, skipped=()) for part in split[1:])]
+
     def to(self, device: torch.device) -> Batch:
         """Copy to a device, without waiting for it where the batch is in pinned memory."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
@@ -107,9 +116,10 @@ class Batch:
 
 @runtime_checkable
 class Views(Protocol):
-    """Makes the random views of a batch on its device: normalised float32 (N, C, size, size) each, no grad.
+    """Makes the random views of a batch on its device: normalised float32, square, no grad.
 
-    The result is a function of pixels, rectangles and keys, row by row: never of the rest of the batch.
+    count: how many; size: the side of the global views, which come first; local ones may be smaller. The result
+    is a function of pixels, rectangles and keys, row by row: never of the rest of the batch.
     """
 
     count: int
@@ -176,7 +186,8 @@ class Embeddings(NamedTuple):
     embedding: (N, D), the pooled backbone output of the first view, detached: for the monitor.
     outputs: one (N, P) per view, what the loss differentiates (projections or predictions); the first is what
     a memory bank keeps.
-    targets: one (N, P) per view, without gradient (a teacher's projections); empty where the method has none.
+    targets: (N, P) each, without gradient (a teacher's projections, of as many views as it sees); empty where
+    the method has none.
     """
 
     embedding: Tensor

@@ -12,46 +12,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AliasChoices, Field, ValidationError, model_validator
 
 from sslkit.config.files import read_recipe
+from sslkit.config.mining import MiningPlan
 from sslkit.config.problems import describe
+from sslkit.config.section import Component, Count, Named, NotNegative, Positive, Section
 from sslkit.errors import ConfigError
 from sslkit.yaml_text import line_of, parse_value, parse_yaml
 
 SMALL_VIEW = 64  # pixels; up to this side the ImageNet views leave too little to see
-
-Count = Annotated[int, Field(ge=1)]
-NotNegative = Annotated[float, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-
-
-class Section(BaseModel):
-    """A part of a recipe: frozen, strictly typed; an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
-
-
-class Named(Section):
-    """A part chosen by name; `objective: simclr` is short for `objective: {name: simclr}`."""
-
-    name: Annotated[str, Field(min_length=1)]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, given: Any) -> Any:
-        return {"name": given} if isinstance(given, str) else given
-
-
-class Component(Named):
-    """A registered name and, beside it, the options of what is registered."""
-
-    model_config = ConfigDict(extra="allow")
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The keyword arguments for the named part; they are checked where it is built."""
-        return dict(self.model_extra or {})
+BATCH_SIZE = ("size", "global")
+"""The spellings of one key of `batch`; recipes are written with the first."""
 
 
 class Data(Section):
@@ -113,10 +85,26 @@ class Schedule(Section):
 
 
 class BatchPlan(Section):
-    """size: samples of one forward over all ranks, which a loss compares; accumulate: forwards per step."""
+    """size, or global: samples over all ranks, which a loss compares; accumulate: such batches per step.
 
-    size: Annotated[int, Field(ge=2)] = 256
+    micro: samples of one forward on each rank; where its share is larger it is embedded in chunks with cached
+    gradients, and loss and gradient stay those of the whole batch. "auto": as many as the memory holds.
+    batchnorm: what then becomes of layers that normalise over the rows they see: "refuse" them, "frozen" on
+    their running statistics, or "per_chunk", each chunk by itself.
+    """
+
+    size: Annotated[int, Field(ge=2, validation_alias=AliasChoices(*BATCH_SIZE))] = 256
     accumulate: Count = 1
+    micro: Count | Literal["auto"] | None = None
+    batchnorm: Literal["refuse", "frozen", "per_chunk"] = "refuse"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_spelling(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.keys() >= set(BATCH_SIZE):
+            both = " and ".join(f"{key} ({given[key]})" for key in BATCH_SIZE)
+            raise ValueError(f"{both} are two spellings of one setting; keep one of them")
+        return given
 
 
 class MonitorPlan(Section):
@@ -145,6 +133,7 @@ class Recipe(Section):
     optimizer: OptimizerChoice = OptimizerChoice()
     schedule: Schedule = Schedule()
     batch: BatchPlan = BatchPlan()
+    mining: MiningPlan | None = None
     clip_gradient: Positive | None = None
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     channels_last: bool | Literal["auto"] = "auto"
@@ -221,4 +210,7 @@ def _override(given: dict[str, Any], override: str) -> None:
             )
         section[key] = inner
         section = inner
+    if keys[:-1] == ["batch"] and keys[-1] in BATCH_SIZE:  # it replaces the other spelling too
+        for spelling in BATCH_SIZE:
+            section.pop(spelling, None)
     section[keys[-1]] = parse_value(value, override)

@@ -27,6 +27,7 @@ _CANVAS_FACTOR = 1.5  # a random crop of a view rarely needs more pixels than th
 class Loader:
     """Global batch b of an epoch is order[b * batch_size : (b + 1) * batch_size]; a rank reads its share.
 
+    The order is the keyed permutation of (seed, epoch), the ids themselves without shuffle, or the caller's.
     Shares are contiguous and differ by at most one sample, so that the shares of ranks 0, 1, ... together are
     the batch of a single process. `workers` processes decode ahead and live until `close`, over all epochs;
     0 reads in this process. One epoch is read at a time. Raises ConfigError for sizes that cannot work.
@@ -75,8 +76,11 @@ class Loader:
         count = len(self.source)
         return count // self.batch_size if self.drop_last else math.ceil(count / self.batch_size)
 
-    def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, *, start: int = 0, order: Tensor | None = None) -> Iterator[Batch]:
         """This rank's share of global batches start, start + 1, ... of an epoch.
+
+        order: int64 (len(source),), every id once, instead of the loader's own; the same on every rank.
+        Raises ConfigError where it is something else, and for a start beyond the epoch.
 
         Samples that cannot be decoded are left out of their batch and listed in `Batch.skipped`. When nothing
         of a share is left, DataError is raised, since a training step needs rows; with drop_last=False, where
@@ -84,7 +88,9 @@ class Loader:
         """
         if not 0 <= start <= len(self):
             raise ConfigError(f"start={start}: an epoch has {len(self)} batches")
-        return self._batches(self._shares(epoch, start))
+        return self._batches(
+            self._shares(self._order(epoch) if order is None else self._checked(order), start)
+        )
 
     def _batches(self, shares: list[Tensor]) -> Iterator[Batch]:
         for batch in self._ahead(shares) if self.workers else map(self._read_here, shares):
@@ -108,9 +114,25 @@ class Loader:
     ) -> None:
         self.close()
 
-    def _shares(self, epoch: int, start: int) -> list[Tensor]:
+    def _order(self, epoch: int) -> Tensor:
         count = len(self.source)
-        order = permutation(count, seed=self.seed, epoch=epoch) if self.shuffle else torch.arange(count)
+        return permutation(count, seed=self.seed, epoch=epoch) if self.shuffle else torch.arange(count)
+
+    def _checked(self, order: Tensor) -> Tensor:
+        count = len(self.source)
+        if order.dtype != torch.int64 or order.shape != (count,):
+            given = f"{str(order.dtype).removeprefix('torch.')} {tuple(order.shape)}"
+            raise ConfigError(f"an order of {count} samples is int64 ({count},); this one is {given}")
+        order = order.cpu()
+        if not torch.equal(order.sort().values, torch.arange(count)):
+            low, high, kinds = int(order.min()), int(order.max()), len(set(order.tolist()))
+            raise ConfigError(
+                f"an order holds every id of 0..{count - 1} once; "
+                f"this one holds {kinds} ids from {low} to {high}"
+            )
+        return order
+
+    def _shares(self, order: Tensor, start: int) -> list[Tensor]:
         batches = (order[b * self.batch_size : (b + 1) * self.batch_size] for b in range(start, len(self)))
         return [batch.tensor_split(self.world)[self.rank] for batch in batches]
 

@@ -52,6 +52,8 @@ class BYOL(nn.Module):
 
     def embed(self, backbone: BackboneLike, views: Sequence[Tensor]) -> Embeddings:
         """Two views (N, C, H, W) to the student's predictions and the teacher's projections, (N, P) each."""
+        if len(views) != 2:
+            raise ConfigError(f"BYOL takes 2 views, given {len(views)}; choose a view policy that makes two")
         stacked = torch.cat(list(views))
         embedding = backbone(stacked)
         predictions = self.predictor(self.projector(embedding)).chunk(len(views))

@@ -11,8 +11,18 @@ SSLKIT_API = API_VERSION
 def sslkit_objectives() -> dict[str, str]:
     """One file per method in `objectives/`."""
     return {
+        "barlow_twins": "sslkit.objectives.barlow_twins:BarlowTwins",
         "byol": "sslkit.objectives.byol:BYOL",
+        "contrastive": "sslkit.objectives.contrastive:Contrastive",
+        "dino": "sslkit.objectives.dino:DINO",
+        "margin": "sslkit.objectives.margin:Margin",
+        "moco": "sslkit.objectives.moco:MoCo",
+        "sigreg": "sslkit.objectives.sigreg:SIGReg",
         "simclr": "sslkit.objectives.simclr:SimCLR",
+        "simsiam": "sslkit.objectives.simsiam:SimSiam",
+        "supcon": "sslkit.objectives.supcon:SupCon",
+        "triplet": "sslkit.objectives.triplet:Triplet",
+        "vicreg": "sslkit.objectives.vicreg:VICReg",
     }
 
 
@@ -33,6 +43,7 @@ def sslkit_view_policies() -> dict[str, str]:
     return {
         "byol": "sslkit.data.views.named:byol",
         "custom": "sslkit.data.views.named:custom",
+        "multi_crop": "sslkit.data.views.named:multi_crop",
         "simclr": "sslkit.data.views.named:simclr",
         "simclr_small": "sslkit.data.views.named:simclr_small",
     }

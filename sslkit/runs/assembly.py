@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import broadcast_object_list
-from torch import nn
+from accelerate.utils import broadcast_object_list, gather_object
+from torch import Tensor, nn
 
 from sslkit.config import Recipe
 from sslkit.contracts import Objective, Source, Views
 from sslkit.data.loader import Loader, choose_canvas, choose_workers
 from sslkit.errors import ConfigError
+from sslkit.mining.miner import Miner
 from sslkit.models.backbone import Backbone, create_backbone
 from sslkit.models.batchnorm import synchronize_batchnorm
 from sslkit.registry import build, open_source
+from sslkit.runs.mining import build_miner
+from sslkit.training.caching import refuse_batchnorm
 from sslkit.training.learner import Learner
+from sslkit.training.memory import choose_micro
 from sslkit.training.optim import build_optimizer
 from sslkit.training.precision import Layout, choose_layout, memory_format
 
@@ -42,6 +48,14 @@ class Parts:
     learner: nn.Module
     optimizer: torch.optim.Optimizer
     layout: Layout
+    miner: Miner | None
+    chunks: int
+    """Parts in which a process embeds its share of a batch; the same number on all."""
+
+    @property
+    def second_stage(self) -> list[nn.Parameter]:
+        """The parameters that `objective.loss` may use."""
+        return [p for p in cast(nn.Module, self.objective).parameters() if p.requires_grad]
 
     @property
     def steps_per_epoch(self) -> int:
@@ -110,6 +124,10 @@ def assemble(recipe: Recipe, source: Source, *, project_dir: str) -> Parts:
     learner = learner.to(memory_format=memory_format(layout))
     if state.num_processes > 1:
         learner = synchronize_batchnorm(learner, state.device)
+    recipe = _with_micro(recipe, learner, views, state)
+    chunks = _chunks(recipe, state)
+    if chunks > 1 and recipe.batch.batchnorm == "refuse":
+        refuse_batchnorm(learner)
     optimizer = build_optimizer(
         learner,
         name=recipe.optimizer.name,
@@ -133,7 +151,57 @@ def assemble(recipe: Recipe, source: Source, *, project_dir: str) -> Parts:
         learner=wrapped,
         optimizer=optimizer,
         layout=layout,
+        miner=_miner(recipe, source, inner, views, len(loader) // recipe.batch.accumulate, project_dir),
+        chunks=chunks,
     )
+
+
+def _with_micro(recipe: Recipe, learner: nn.Module, views: Views, state: PartialState) -> Recipe:
+    """The recipe with what batch.micro=auto stands for on this machine, the smallest of all ranks."""
+    if recipe.batch.micro != "auto":
+        return recipe
+
+    def blank(rows: int) -> list[Tensor]:
+        shape = (rows, recipe.data.channels, views.size, views.size)
+        return [torch.zeros(shape, device=state.device) for _ in range(views.count)]
+
+    rows = math.ceil(recipe.batch.size / state.num_processes)
+    micro = min(gather_object([choose_micro(learner, blank, rows=rows, device=state.device)]))
+    return recipe.model_copy(update={"batch": recipe.batch.model_copy(update={"micro": micro})})
+
+
+def _chunks(recipe: Recipe, state: PartialState) -> int:
+    micro = recipe.batch.micro
+    share = math.ceil(recipe.batch.size / state.num_processes)
+    return 1 if micro is None else math.ceil(share / cast(int, micro))
+
+
+def _miner(
+    recipe: Recipe, source: Source, learner: Learner, views: Views, steps: int, folder: str
+) -> Miner | None:
+    if recipe.mining is None:
+        return None
+    return build_miner(
+        recipe.mining,
+        source,
+        cast(Objective, learner.objective),
+        name=recipe.objective.name,
+        width=_output_width(learner, views, recipe),
+        steps_per_epoch=steps,
+        seed=recipe.seed,
+        folder=Path(folder),
+    )
+
+
+@torch.no_grad()
+def _output_width(learner: Learner, views: Views, recipe: Recipe) -> int:
+    """The width of what the objective compares, which is that of the bank's slots."""
+    device = next(learner.parameters()).device
+    blank = torch.zeros(2, recipe.data.channels, views.size, views.size, device=device)
+    learner.eval()
+    width = int(learner([blank] * views.count).outputs[0].shape[1])
+    learner.train()
+    return width
 
 
 def make_views(recipe: Recipe, backbone: Backbone) -> Views:
@@ -195,7 +263,10 @@ def _accelerator(recipe: Recipe, layout: Layout, project_dir: str) -> Accelerato
             log_with=list(recipe.trackers) or None,
             project_dir=project_dir,
             cpu=_ON_CPU,
-            kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
+            # Buffers are functions of gathered rows or synchronised statistics, so they agree without being sent.
+            kwargs_handlers=[
+                DistributedDataParallelKwargs(gradient_as_bucket_view=True, broadcast_buffers=False)
+            ],
         )
     except (ValueError, ImportError) as error:
         raise ConfigError(

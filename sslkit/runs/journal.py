@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
-from torch import Tensor
-
-from sslkit.contracts import Outcome, Skipped
+from sslkit.contracts import Skipped
 from sslkit.errors import DataError
 from sslkit.runs.assembly import Parts
 from sslkit.runs.run_folder import RunFolder
+from sslkit.runs.step import Taken
 from sslkit.runs.watch import Watch
 from sslkit.training.checkpoint import Position
 from sslkit.training.monitor import Diary
@@ -33,7 +32,7 @@ class Journal:
         self._skipped = _already_skipped(folder)
         self._skipped_before = len(self._skipped)  # by all processes; what comes is this process's own
         self._figures: dict[str, str] = {}
-        self._since, self._rows, self._waited = time.perf_counter(), 0, 0.0
+        self._since, self._rows, self._waited, self._mined = time.perf_counter(), 0, 0.0, 0.0
 
     def __enter__(self) -> Journal:
         if self._parts.recipe.trackers:
@@ -78,25 +77,30 @@ class Journal:
                 f"all are listed in {self._folder.skipped}"
             )
 
-    def step(
-        self, position: Position, rows: int, outcome: Outcome, lr: float, gradient_norm: Tensor | None
-    ) -> None:
-        """Count a step; write its figures when gradient_norm is given, which waits for the device."""
+    def step(self, position: Position, rows: int, lr: float, taken: Taken) -> None:
+        """Count a step; write its figures where it was measured, which waits for the device."""
         self._rows += rows
-        if gradient_norm is None:
+        self._mined += taken.seconds_mining
+        if self._parts.miner is not None:
+            reports = self._parts.miner.refresher.reports
+            while reports:
+                self.say(reports.pop(0))
+        if not taken.figures:
             return
         now = time.perf_counter()
         seconds = max(now - self._since, 1e-9)
+        outcome = taken.outcome
         figures = {
             "epoch": position.epoch,
             "loss": float(outcome.loss),
-            **{name: float(value) for name, value in outcome.terms.items()},
+            **{name: float(value) for name, value in {**outcome.terms, **taken.figures}.items()},
             "lr": lr,
-            "gradient_norm": float(gradient_norm),
             "images_per_second": self._rows / seconds,
             "wait_share": self._waited / seconds,
         }
-        self._since, self._rows, self._waited = now, 0, 0.0
+        if self._parts.miner is not None:
+            figures["mining_share"] = self._mined / seconds
+        self._since, self._rows, self._waited, self._mined = now, 0, 0.0, 0.0
         self._write("step", position.step, figures)
         self._figures |= {
             "loss": f"{figures['loss']:.3f}",

@@ -1,8 +1,9 @@
 """Pretraining: THE loop. Start reading here.
 
-    source -> canvas -> views on the device -> backbone + objective.embed -> gather -> objective.loss -> step
+    source -> canvas -> views on the device -> backbone + objective.embed -> gather -> mine -> loss -> step
 
-One loop serves every objective, one process or many, a first start or a resume.
+One loop serves every objective, one process or many, with a miner or without, a first start or a resume; what
+happens in a step stands in step.py.
 """
 
 from __future__ import annotations
@@ -18,10 +19,9 @@ import torch
 from torch import Tensor
 
 from sslkit.config import Recipe, load_recipe
-from sslkit.contracts import Batch, Embeddings, Outcome, Samples
-from sslkit.distributed import any_rank, gather_rows
+from sslkit.contracts import Batch
+from sslkit.distributed import any_rank
 from sslkit.errors import DivergedError, InterruptedRunError, RunError
-from sslkit.keyed_random import Keys
 from sslkit.models.weights import save_backbone
 from sslkit.runs.assembly import Parts, assemble, open_data, resolve
 from sslkit.runs.interruption import Interruption
@@ -29,10 +29,9 @@ from sslkit.runs.journal import Journal
 from sslkit.runs.report import write_report
 from sslkit.runs.run_folder import RunFolder, create_folder, planned_folder
 from sslkit.runs.state import on_main, restore_state, save_state
+from sslkit.runs.step import take_step
 from sslkit.training.checkpoint import Position, has_checkpoint, load_checkpoint
-from sslkit.training.health import alignment, gradient_norm, uniformity
 from sslkit.training.optim import cosine_lr, set_lr
-from sslkit.training.precision import memory_format
 
 
 def pretrain(
@@ -65,7 +64,7 @@ def pretrain(
     settings = resolve(settings, source)
     folder = on_main(lambda: planned_folder(out, settings, overwrite=overwrite))
     parts = assemble(settings, source, project_dir=str(folder.path))
-    parts.recipe = _with_layout(settings, parts)
+    parts.recipe = _with_layout(parts.recipe, parts)
     # Only now, when all parts fit together, is an old run given up.
     on_main(lambda: _begin(folder, parts))
     return _run(parts, folder, Position(), progress=progress)
@@ -107,6 +106,7 @@ def _run(
 ) -> Path:
     with (
         closing(parts.loader),
+        closing(parts.miner) if parts.miner is not None else nullcontext(),
         Interruption() as interruption,
         Journal(parts, folder, position, progress=progress) as journal,
     ):
@@ -141,14 +141,14 @@ def _train(
             last_of_log = position.step + 1 in (1, parts.total_steps) or (
                 (position.step + 1) % recipe.log_every == 0
             )
-            outcome, norm = _step(parts, position, batches, measure=last_of_log)
+            taken = take_step(parts, position, batches, measure=last_of_log)
             step = position.step + 1
             position = replace(position, step=step, batch=position.batch + len(batches))
             # Noted on the device and read only now and then, so that a GPU is not waited for each step.
-            first_bad = torch.where((first_bad < 0) & ~outcome.loss.isfinite(), step, first_bad)
+            first_bad = torch.where((first_bad < 0) & ~taken.outcome.loss.isfinite(), step, first_bad)
             if on_cpu or last_of_log:
                 _refuse_divergence(first_bad, parts, folder)
-            journal.step(position, _rows(batches, parts), outcome, lr, norm if last_of_log else None)
+            journal.step(position, _rows(batches, parts), lr, taken)
             due = recipe.checkpoint.every_steps is not None and step % recipe.checkpoint.every_steps == 0
             stop = _asked_to_stop(parts, interruption, agree=on_cpu or last_of_log)
             if due or stop:
@@ -169,53 +169,12 @@ def _train(
             save_state(parts, folder, position)
 
 
-def _step(
-    parts: Parts, position: Position, batches: Sequence[Batch], *, measure: bool
-) -> tuple[Outcome, Tensor | None]:
-    """One optimiser step over the accumulated batches; measure: add figures that the diary wants."""
-    recipe, accelerator = parts.recipe, parts.accelerator
-    layout = memory_format(parts.layout)
-    for number, local in enumerate(batches, start=1):
-        batch = local.to(accelerator.device)
-        keys = Keys(recipe.seed, position.epoch, batch.ids)
-        views = parts.views(batch.pixels, batch.rectangles, keys)
-        views = [view.contiguous(memory_format=layout) for view in views]
-        # Ranks sum gradients once, in the last of the accumulated batches.
-        with nullcontext() if number == len(batches) else accelerator.no_sync(parts.learner):
-            embeddings = parts.learner(views)
-            embeddings, samples = gather_rows(embeddings, _samples(batch, parts))
-            outcome = parts.objective.loss(embeddings, samples)
-            accelerator.backward(outcome.loss / len(batches))
-    norm: Tensor | None = None
-    if recipe.clip_gradient is not None:
-        norm = accelerator.clip_grad_norm_(parts.learner.parameters(), recipe.clip_gradient)
-    elif measure:
-        norm = gradient_norm(list(parts.learner.parameters()))
-    parts.optimizer.step()
-    parts.optimizer.zero_grad()
-    parts.objective.after_step(parts.backbone, (position.step + 1) / parts.total_steps)
-    terms = {**outcome.terms, **_geometry(embeddings)} if measure else outcome.terms
-    return Outcome(outcome.loss.detach(), terms), norm
-
-
-def _samples(batch: Batch, parts: Parts) -> Samples:
-    """Labels stay out of training unless the objective asks for them by name."""
-    asked = getattr(parts.objective, "needs_labels", False)
-    return Samples(batch.ids, batch.groups, batch.labels if asked else torch.full_like(batch.ids, -1))
-
-
-def _geometry(embeddings: Embeddings) -> dict[str, Tensor]:
-    """How near positives lie and how evenly rows spread, of what the loss compares (Wang and Isola 2020)."""
-    outputs = [output.detach() for output in embeddings.outputs]
-    figures = {"uniformity": uniformity(outputs[0])}
-    if len(outputs) > 1:
-        figures["alignment"] = alignment(outputs[0], outputs[1])
-    return figures
-
-
 def _steps(parts: Parts, position: Position, journal: Journal) -> Iterator[list[Batch]]:
     """The batches of each remaining step of the epoch, with waiting timed and skipped samples noted."""
-    batches = iter(parts.loader.epoch(position.epoch, start=position.batch))
+    order = None
+    if parts.miner is not None:
+        order = parts.miner.order(position.epoch, parts.recipe.batch.size, resumed=position.batch > 0)
+    batches = iter(parts.loader.epoch(position.epoch, start=position.batch, order=order))
     accumulate = parts.recipe.batch.accumulate
     for _ in range(parts.steps_per_epoch - position.batch // accumulate):
         began = time.perf_counter()

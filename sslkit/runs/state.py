@@ -36,6 +36,7 @@ def save_state(parts: Parts, folder: RunFolder, position: Position) -> None:
             "generators": generators,
             "fingerprint": parts.source.fingerprint,
             "samples": len(parts.source),
+            "miner": parts.miner.state_dict(position.step) if parts.miner is not None else None,
         }
         try:
             save_checkpoint(folder.checkpoints, position, state, keep=parts.recipe.checkpoint.keep)
@@ -51,6 +52,8 @@ def restore_state(parts: Parts, state: dict[str, Any]) -> None:
     parts.optimizer.load_state_dict(state["optimizer"])
     if accelerator.scaler is not None and state["scaler"] is not None:
         accelerator.scaler.load_state_dict(state["scaler"])
+    if parts.miner is not None:
+        parts.miner.load_state_dict(state["miner"])
     generators = state["generators"]
     if len(generators) == accelerator.num_processes:  # else dropout starts anew; everything else is keyed
         own = generators[accelerator.process_index]

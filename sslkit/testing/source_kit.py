@@ -25,6 +25,7 @@ def check_source(source: Source, *, sample: int = 16) -> None:
         isinstance(fingerprint, str) and fingerprint != "", f"{name}.fingerprint is not a non-empty string"
     )
     _check_labels(source, name, count)
+    _check_groups(source, name, count)
     ids = sorted({count * k // sample for k in range(sample)} | {count - 1})
     copy = pickle.loads(pickle.dumps(source))  # what a spawned worker process receives; our own bytes
     _require(len(copy) == count, f"{name}: a pickled copy has {len(copy)} samples, not {count}")
@@ -58,6 +59,15 @@ def _check_labels(source: Source, name: str, count: int) -> None:
     _require(len(set(classes)) == len(classes), f"{name}.classes has a name twice")
     low, high = int(labels.min()), int(labels.max())
     _require(low >= 0 and high < len(classes), f"{name}.labels are {low}..{high} for {len(classes)} classes")
+
+
+def _check_groups(source: Source, name: str, count: int) -> None:
+    groups = getattr(source, "groups", None)
+    if groups is None:
+        return
+    _require(isinstance(groups, np.ndarray), f"{name}.groups is a {type(groups).__name__}, not an array")
+    _require(groups.dtype == np.int64, f"{name}.groups is {groups.dtype}, not int64")
+    _require(groups.shape == (count,), f"{name}.groups has shape {groups.shape}, not ({count},)")
 
 
 def _check_item(source: Source, name: str, id: int, item: Item) -> None:

@@ -82,6 +82,39 @@ def test_the_learning_rate_scales_with_the_samples_of_a_step() -> None:
     assert load_recipe(None, [*given, "optimizer.lr_scaling=none"]).peak_lr == 0.3
 
 
+def test_the_size_of_the_global_batch_has_two_spellings_and_is_written_with_one(tmp_path: Path) -> None:
+    file = written(tmp_path, "batch: {global: 4096, micro: auto, batchnorm: frozen}\n")
+    recipe = load_recipe(file)
+    assert (recipe.batch.size, recipe.batch.micro, recipe.batch.batchnorm) == (4096, "auto", "frozen")
+    again = written(tmp_path, recipe.to_yaml())
+    assert "size: 4096" in again.read_text(encoding="utf-8")
+    assert "global" not in again.read_text(encoding="utf-8")
+    assert load_recipe(again) == recipe
+
+
+@pytest.mark.parametrize("spelling", ["size", "global"])
+@pytest.mark.parametrize("override", ["size", "global"])
+def test_an_override_of_the_batch_replaces_either_spelling(
+    tmp_path: Path, spelling: str, override: str
+) -> None:
+    file = written(tmp_path, f"batch: {{{spelling}: 64, micro: 8}}\n")
+    batch = load_recipe(file, [f"batch.{override}=4096"]).batch
+    assert (batch.size, batch.micro) == (4096, 8)
+    assert load_recipe(file, [f"batch.{override}=32", "batch.global=16", "batch.size=8"]).batch.size == 8
+
+
+def test_both_spellings_in_one_place_are_refused(tmp_path: Path) -> None:
+    file = written(tmp_path, "seed: 1\nbatch: {size: 64, global: 128}\n")
+    said = "batch: size (64) and global (128) are two spellings of one setting; keep one of them"
+    assert message(file=file) == f"{said} ({file}, line 2)"
+
+
+def test_chunks_are_not_asked_for_by_default() -> None:
+    batch = load_recipe().batch
+    assert (batch.size, batch.micro, batch.batchnorm) == (256, None, "refuse")
+    assert load_recipe(None, ["batch.micro=16", "batch.micro=null"]).batch.micro is None
+
+
 def test_yaml_written_reads_back_equal(tmp_path: Path) -> None:
     recipe = load_recipe(
         None, ["objective.temperature=1e-7", "data.path=ä b", "trackers=[x]", "views.size=40"]
@@ -112,7 +145,11 @@ def test_a_key_of_another_section_is_pointed_there() -> None:
         ("seed=true", "seed: should be a valid integer, got True"),
         ("schedule.epochs=2.5", "should be a valid integer"),
         ("optimizer.lr=.inf", "finite"),
-        ("batch.size=1", "greater than or equal to 2"),
+        ("batch.size=1", "batch.size: should be greater than or equal to 2, got 1"),
+        ("batch.global=1", "batch.global: should be greater than or equal to 2, got 1"),
+        ("batch.micro=big", "batch.micro: should be a valid integer or 'auto', got 'big'"),
+        ("batch.micro=0", "greater than or equal to 1 or 'auto', got 0"),
+        ("batch.batchnorm=sync", "batch.batchnorm: should be 'refuse', 'frozen' or 'per_chunk', got 'sync'"),
         ("data.max_skipped=1.5", "less than or equal to 1"),
         ("batch=3", "should be a section of `key: value` lines"),
         ("schedule.warmup_epochs=101", "warmup_epochs (101) may be at most epochs (100)"),

@@ -109,6 +109,49 @@ def test_ranks_together_read_the_batch_of_one_process(
     assert same(map(joined, shares), alone)
 
 
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("start", [0, 2])
+def test_an_order_of_the_caller_takes_the_place_of_the_keyed_one(
+    photos: ImageFolderSource, shuffle: bool, start: int
+) -> None:
+    order = permutation(COUNT, seed=77, epoch=77)
+    loader = Loader(photos, batch_size=5, canvas=8, seed=0, shuffle=shuffle)
+    ids = torch.cat([batch.ids for batch in loader.epoch(0, start=start, order=order)])
+    assert ids.tolist() == order[start * 5 : 20].tolist()
+    assert not torch.equal(torch.cat([batch.ids for batch in loader.epoch(0)]), order[:20])
+
+
+@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_ranks_share_the_batches_of_a_given_order(
+    damaged: ImageFolderSource, world: int, workers: int
+) -> None:
+    options: dict[str, Any] = {"batch_size": 10, "canvas": 12, "seed": 1, "drop_last": False}
+    order = torch.arange(COUNT).flip(0)
+    alone = Loader(damaged, **options).epoch(4, order=order)
+    ranks = [Loader(damaged, **options, rank=rank, world=world, workers=workers) for rank in range(world)]
+    shares = zip(*(rank.epoch(4, order=order) for rank in ranks), strict=True)
+    assert same(map(joined, shares), alone)
+    for rank in ranks:
+        rank.close()
+
+
+@pytest.mark.parametrize(
+    ("order", "named"),
+    [
+        (torch.arange(COUNT - 1), r"int64 \(23,\); this one is int64 \(22,\)"),
+        (torch.arange(COUNT, dtype=torch.int32), r"this one is int32 \(23,\)"),
+        (torch.arange(COUNT) + 1, "every id of 0..22 once; this one holds 23 ids from 1 to 23"),
+        (torch.arange(COUNT) // 2, "this one holds 12 ids from 0 to 11"),
+    ],
+)
+def test_an_order_that_is_no_permutation_is_refused_at_once(
+    photos: ImageFolderSource, order: torch.Tensor, named: str
+) -> None:
+    with pytest.raises(ConfigError, match=named):
+        Loader(photos, batch_size=5, canvas=8, seed=0).epoch(0, order=order)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_resuming_reads_the_tail_of_the_epoch(photos: ImageFolderSource, workers: int) -> None:
     with Loader(photos, batch_size=4, canvas=12, seed=0, workers=workers) as loader:

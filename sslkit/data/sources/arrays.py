@@ -18,11 +18,12 @@ _LAYOUT = "uint8 (N, H, W), (N, H, W, 1 or 3) or (N, 1 or 3, H, W)"
 
 
 class ArraysSource:
-    """The arrays `images` and optionally `labels` of an .npz file, or `x_NAME` and `y_NAME` for a split NAME.
+    """The arrays `images` and optionally `labels` and `groups` of an .npz file, or `x_`, `y_` and `g_NAME`.
 
-    Images are uint8 (N, H, W), (N, H, W, C) or (N, C, H, W) with C of 1 or 3; labels are integers from 0;
-    an array `classes` of strings names them. `split` is by default train, or the only split there is.
-    Raises DataError for an archive that is missing, damaged or holds anything else; nothing is unpickled.
+    The latter are those of the split NAME. Images are uint8 (N, H, W), (N, H, W, C) or (N, C, H, W) with C of 1 or 3; labels are integers from 0;
+    an array `classes` of strings names them; groups are integers from 0 or strings, one for every image.
+    `split` is by default train, or the only split there is. Raises DataError for an archive that is missing,
+    damaged or holds anything else; nothing is unpickled.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, split: str | None = None) -> None:
@@ -32,7 +33,7 @@ class ArraysSource:
             raise UnknownNameError("split", split, splits, f"(the arrays x_NAME of {self.path})")
         self.split = split or ("train" if "train" in splits else next(iter(splits), None))
         with _opened(self.path) as archive:
-            images_name, labels_name = _names(self.split)
+            images_name, labels_name, groups_name = _names(self.split)
             if images_name not in archive.files:
                 raise DataError(
                     f"{self.path} holds {_listed(archive.files)}; expected images, or x_train, x_test"
@@ -42,7 +43,8 @@ class ArraysSource:
             )
             self.labels = self._read_labels(archive, labels_name)
             self.classes: Sequence[str] = self._read_classes(archive, splits)
-            checksums = _checksums(archive, images_name, labels_name, "classes")
+            self.groups = self._read_groups(archive, groups_name)
+            checksums = _checksums(archive, images_name, labels_name, "classes", groups_name)
         self.fingerprint = hashlib.sha256(checksums.encode()).hexdigest()[:32]
         self.native_side: int | None = max(self._images.shape[1:3])
         self.splits: Sequence[str] = splits
@@ -64,15 +66,34 @@ class ArraysSource:
     def _read_labels(self, archive: np.lib.npyio.NpzFile, name: str) -> np.ndarray | None:
         if name not in archive.files:
             return None
-        labels = _read(self.path, archive, name)
-        shown = f"{self.path}: {name} is {labels.dtype} {labels.shape}"
-        if labels.shape not in ((len(self),), (len(self), 1)):
-            raise DataError(f"{shown}, but there are {len(self)} images; give one label for each")
+        labels, shown = self._read_column(archive, name, "label")
         if labels.dtype.kind not in "iu":
             raise DataError(f"{shown}; labels are integers from 0, with their names in an array `classes`")
         if labels.min() < 0:
             raise DataError(f"{shown} and holds {labels.min()}; labels are integers from 0")
-        return labels.reshape(-1).astype(np.int64)
+        return labels.astype(np.int64)
+
+    def _read_groups(self, archive: np.lib.npyio.NpzFile, name: str) -> np.ndarray | None:
+        if name not in archive.files:
+            return None
+        groups, shown = self._read_column(archive, name, "group")
+        if groups.dtype.kind not in "iuU":
+            raise DataError(f"{shown}; groups are integers from 0 or strings")
+        missing = groups == "" if groups.dtype.kind == "U" else groups < 0
+        if missing.any():
+            raise DataError(
+                f"{shown} and image {int(missing.argmax())} has no group, {groups[missing][0].item()!r} being "
+                "none; give every image a group, one of its own where it is alone, or leave the array out"
+            )
+        return np.unique(groups, return_inverse=True)[1].astype(np.int64)
+
+    def _read_column(self, archive: np.lib.npyio.NpzFile, name: str, what: str) -> tuple[np.ndarray, str]:
+        """An array with one value for each image, and what messages call it."""
+        values = _read(self.path, archive, name)
+        shown = f"{self.path}: {name} is {values.dtype} {values.shape}"
+        if values.shape not in ((len(self),), (len(self), 1)):
+            raise DataError(f"{shown}, but there are {len(self)} images; give one {what} for each")
+        return values.reshape(-1), shown
 
     def _read_classes(self, archive: np.lib.npyio.NpzFile, splits: tuple[str, ...]) -> tuple[str, ...]:
         if self.labels is None:
@@ -100,8 +121,8 @@ def available_splits(path: str | os.PathLike[str]) -> tuple[str, ...]:
         return tuple(name.removeprefix("x_") for name in archive.files if name.startswith("x_"))
 
 
-def _names(split: str | None) -> tuple[str, str]:
-    return ("images", "labels") if split is None else (f"x_{split}", f"y_{split}")
+def _names(split: str | None) -> tuple[str, str, str]:
+    return ("images", "labels", "groups") if split is None else (f"x_{split}", f"y_{split}", f"g_{split}")
 
 
 def _listed(names: list[str]) -> str:

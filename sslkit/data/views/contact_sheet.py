@@ -30,7 +30,8 @@ def contact_sheet(
     """A labelled grid, uint8 RGB (height, width, 3): one column of images (N, C, H, W) for each title.
 
     Images are uint8, or float in [0, 1]. names: a caption below the first image of each of the N rows. cell:
-    the side of an image on the sheet in pixels; pixels are repeated when enlarging, averaged when reducing.
+    the side in pixels of the largest images on the sheet, others are drawn in proportion; pixels are repeated
+    when enlarging, averaged when reducing.
     """
     rows = columns[0].shape[0]
     small = ImageFont.load_default(_TEXT)
@@ -40,11 +41,13 @@ def contact_sheet(
     width = 2 * _MARGIN + len(columns) * across - _GAP
     sheet = Image.new("RGB", (width, top + rows * below - _GAP + _MARGIN), _PAPER)
     pen = ImageDraw.Draw(sheet)
+    largest = max(images.shape[-1] for images in columns)
     for column, (images, title) in enumerate(zip(columns, titles, strict=True)):
         left = _MARGIN + column * across
         pen.text((left, _MARGIN), _fitted(title, small, cell), fill=_INK, font=small)
+        side = max(1, round(cell * images.shape[-1] / largest))
         for row in range(rows):
-            sheet.paste(_picture(images[row], cell), (left, top + row * below))
+            sheet.paste(_picture(images[row], side), (left, top + row * below))
     for row, name in enumerate(names):
         caption = _fitted(name, small, 2 * across)
         pen.text((_MARGIN, top + row * below + cell + _GAP), caption, fill=_PALE, font=small)
@@ -95,13 +98,13 @@ def _cell(size: int) -> int:
     return 144 if size > 144 else size * max(1, 128 // size)
 
 
-def _picture(image: Tensor, cell: int) -> Image.Image:
+def _picture(image: Tensor, side: int) -> Image.Image:
     values = image.detach().cpu()
     if values.dtype != torch.uint8:
         values = values.clamp(0, 1).mul(255).round().to(torch.uint8)
     picture = Image.fromarray(values.expand(3, *values.shape[1:]).permute(1, 2, 0).contiguous().numpy())
-    enlarging = cell >= max(picture.size)
-    return picture.resize((cell, cell), Image.Resampling.NEAREST if enlarging else Image.Resampling.LANCZOS)
+    enlarging = side >= max(picture.size)
+    return picture.resize((side, side), Image.Resampling.NEAREST if enlarging else Image.Resampling.LANCZOS)
 
 
 def _fitted(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, room: int) -> str:

@@ -15,8 +15,11 @@ from sslkit.data.views.operations import CROPS, build_operation
 from sslkit.errors import ConfigError, DataError, UnknownNameError
 from sslkit.keyed_random import Keys
 
-Spec = Sequence[Sequence[Mapping[str, Any]]]
-"""A policy as data: one list of operations for each view."""
+ViewSpec = Sequence[Mapping[str, Any]] | Mapping[str, Any]
+"""A view as data: a list of operations, or {size: S, operations: [...]} for one with a side of its own."""
+
+Spec = Sequence[ViewSpec]
+"""A policy as data: its views in order, those of full size first."""
 
 
 def _simclr_view(strength: float, *, blur: bool) -> list[dict[str, Any]]:
@@ -37,10 +40,10 @@ def _simclr_view(strength: float, *, blur: bool) -> list[dict[str, Any]]:
     return view
 
 
-def _byol_view(*, blur: float, solarize: float) -> list[dict[str, Any]]:
+def _byol_view(*, blur: float, solarize: float, scale: Sequence[float] = (0.08, 1.0)) -> list[dict[str, Any]]:
     jitter = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.2, "hue": 0.1}
     return [
-        {"op": "crop_resize_flip", "scale": [0.08, 1.0], "ratio": [3 / 4, 4 / 3], "p": 0.5},
+        {"op": "crop_resize_flip", "scale": scale, "ratio": [3 / 4, 4 / 3], "p": 0.5},
         {"op": "color_jitter", "p": 0.8, **jitter},
         {"op": "color_drop", "p": 0.2},
         {"op": "gaussian_blur", "p": blur, "sigma": [0.1, 2.0], "kernel": 0.1},
@@ -56,7 +59,24 @@ POLICIES: dict[str, Spec] = {
     # BYOL (Grill et al., 2020), appendix B: two unlike views.
     "byol": [_byol_view(blur=1.0, solarize=0.0), _byol_view(blur=0.1, solarize=0.2)],
 }
-"""The built-in policies."""
+"""The built-in policies that are the same whatever the size."""
+
+
+def multi_crop_spec(
+    *, local_size: int, local_crops: int, global_scale: Sequence[float], local_scale: Sequence[float]
+) -> Spec:
+    """Two global views, then `local_crops` local ones of local_size pixels (Caron et al., 2021, section 3).
+
+    global_scale, local_scale: shares of the picture's area. Colours, blur and solarisation are those of the
+    paper's code, which are BYOL's but for the local views: blurred half of the time, never solarised.
+    """
+    local = {"size": local_size, "operations": _byol_view(blur=0.5, solarize=0.0, scale=local_scale)}
+    return [
+        _byol_view(blur=1.0, solarize=0.0, scale=global_scale),
+        _byol_view(blur=0.1, solarize=0.2, scale=global_scale),
+        *[local] * local_crops,
+    ]
+
 
 # Values worked on at once on a CPU: larger pieces leave the cache, smaller ones drown in call overhead.
 _PIECE = 2**21
@@ -64,6 +84,7 @@ _PIECE = 2**21
 
 @dataclass(frozen=True)
 class _View:
+    size: int
     crop: Crop
     operations: tuple[Operation, ...]
 
@@ -72,6 +93,7 @@ class ViewPolicy:
     """Random views of a batch on its device (implements `sslkit.contracts.Views`); built by `build_views`.
 
     Every row of the result is a function of that row of pixels, rectangles and keys alone, to the last bit.
+    size: the side of a view that has none of its own, and the largest there may be. sizes: that of each view.
     """
 
     def __init__(self, spec: Spec, *, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
@@ -85,19 +107,19 @@ class ViewPolicy:
             raise ConfigError(f"a policy is a list of views, each a list of operations, not {spec!r}.")
         self.size, self.mean, self.std = size, tuple(mean), tuple(std)
         self._views = tuple(self._parsed(view) for view in spec)
+        self.sizes = tuple(view.size for view in self._views)
         self.count = len(self._views)
 
     @torch.no_grad()
     def __call__(self, pixels: Tensor, rectangles: Tensor, keys: Keys) -> list[Tensor]:
-        """uint8 (N, C, S, S), int64 (N, 4) and the batch's keys to `count` float32 (N, C, size, size).
+        """uint8 (N, C, S, S), int64 (N, 4) and the batch's keys to float32 (N, C, s, s) for s in `sizes`.
 
         Raises DataError when shapes or types are others.
         """
         self._check(pixels, rectangles, keys)
         rows, channels, side, _ = pixels.shape
         drawn = self.parameters(rectangles, keys)
-        shape = (rows, channels, self.size, self.size)
-        views = [torch.empty(shape, device=pixels.device) for _ in self._views]
+        views = [torch.empty((rows, channels, own, own), device=pixels.device) for own in self.sizes]
         piece = max(1, rows)
         if pixels.device.type == "cpu":
             piece = max(1, _PIECE // (channels * max(side, self.size) ** 2))
@@ -105,7 +127,7 @@ class ViewPolicy:
             part = slice(start, start + piece)
             canvases = pixels[part].float()
             for view, numbers, result in zip(self._views, drawn, views, strict=True):
-                images = view.crop.apply(canvases, _rows(numbers[0], part), self.size)
+                images = view.crop.apply(canvases, _rows(numbers[0], part), view.size)
                 for operation, parameters in zip(view.operations, numbers[1:], strict=True):
                     images = operation.apply(images, _rows(parameters, part))
                 self._normalise(images, result[part])
@@ -122,14 +144,12 @@ class ViewPolicy:
         return drawn
 
     def displayable(self, view: Tensor) -> Tensor:
-        """A view (N, C, size, size) with its normalisation undone, in [0, 1]."""
+        """A view (N, C, s, s) with its normalisation undone, in [0, 1]."""
         mean, std = self._normalisation(view.device)
         return (view * std + mean).clamp_(0.0, 1.0)
 
-    def _parsed(self, spec: Sequence[Mapping[str, Any]]) -> _View:
-        if isinstance(spec, str | Mapping) or not isinstance(spec, Sequence) or not spec:
-            raise ConfigError(f"a view is a list of operations, as [{{op: flip, p: 0.5}}], not {spec!r}.")
-        built = [build_operation(operation) for operation in spec]
+    def _parsed(self, spec: ViewSpec) -> _View:
+        built = [build_operation(operation) for operation in _listed(spec)]
         for operation in built:
             if operation.colour and len(self.mean) != 3:
                 raise ConfigError(
@@ -144,7 +164,16 @@ class ViewPolicy:
                 raise ConfigError(
                     f"{late.name} must be the first operation of a view, so that pixels are resampled once."
                 )
-        return _View(crop, tuple(cast(list[Operation], built)))
+        return _View(self._own_size(spec), crop, tuple(cast(list[Operation], built)))
+
+    def _own_size(self, spec: ViewSpec) -> int:
+        size = spec.get("size", self.size) if isinstance(spec, Mapping) else self.size
+        if not isinstance(size, int) or not 1 <= size <= self.size:
+            raise ConfigError(
+                f"the size of a view is {size!r}; it must be a whole number of pixels from 1 to {self.size}, "
+                "the policy's own size."
+            )
+        return size
 
     def _check(self, pixels: Tensor, rectangles: Tensor, keys: Keys) -> None:
         expected = (len(self.mean), pixels.shape[-1], pixels.shape[-1])
@@ -170,6 +199,22 @@ class ViewPolicy:
         torch.sub(images, mean, out=out).div_(std)
 
 
+def _listed(view: ViewSpec) -> Sequence[Mapping[str, Any]]:
+    """The operations of a view, whichever way it is written."""
+    operations = view
+    if isinstance(view, Mapping) and "operations" in view:
+        operations = view["operations"]
+        for key in view:
+            if key not in ("operations", "size"):
+                raise UnknownNameError("key of a view", str(key), ["operations", "size"])
+    if isinstance(operations, str | Mapping) or not isinstance(operations, Sequence) or not operations:
+        raise ConfigError(
+            f"a view is a list of operations, as [{{op: flip, p: 0.5}}], or, with a side of its own, "
+            f"{{size: 96, operations: [...]}}, not {view!r}."
+        )
+    return operations
+
+
 def _rows(parameters: Parameters, part: slice) -> Parameters:
     return {name: values[part] for name, values in parameters.items()}
 
@@ -182,11 +227,12 @@ def build_views(
     std: Sequence[float],
     **options: Mapping[str, Any],
 ) -> ViewPolicy:
-    """Views of size x size by a built-in policy's name or its data, normalised by mean and std per channel.
+    """Views by a built-in policy's name or its data, normalised by mean and std per channel.
 
-    options: for an operation of the policy, the values to change wherever it stands, as
-    `color_jitter={"hue": 0.1}`. Raises UnknownNameError for an unknown policy, operation or
-    option, ConfigError for a value out of range or an operation that does not suit the channels.
+    size: the side of every view that names none of its own. options: for an operation of the policy, the
+    values to change wherever it stands, as `color_jitter={"hue": 0.1}`. Raises UnknownNameError for an
+    unknown policy, operation or option, ConfigError for a value out of range or an operation that does not
+    suit the channels.
     """
     if isinstance(policy, str):
         if policy not in POLICIES:
@@ -196,10 +242,14 @@ def build_views(
 
 
 def _changed(spec: Spec, options: Mapping[str, Mapping[str, Any]]) -> Spec:
-    used = {str(operation["op"]) for view in spec for operation in view}
+    used = {str(operation["op"]) for view in spec for operation in _listed(view)}
     for name, change in options.items():
         if name not in used:
             raise UnknownNameError("operation of this policy", name, used)
         if not isinstance(change, Mapping):
             raise ConfigError(f"{name} is {change!r}; give its options as a mapping, as {{p: 0.5}}.")
-    return [[{**operation, **options.get(operation["op"], {})} for operation in view] for view in spec]
+    changed: list[ViewSpec] = []
+    for view in spec:
+        operations = [{**operation, **options.get(operation["op"], {})} for operation in _listed(view)]
+        changed.append({**view, "operations": operations} if isinstance(view, Mapping) else operations)
+    return changed

@@ -89,6 +89,33 @@ def test_pixels_are_held_once(tmp_path: Path) -> None:
     assert np.shares_memory(first, second)
 
 
+@pytest.mark.parametrize("groups", [[7, 3, 7], ["clip 2", "clip 1", "clip 2"], [[7], [3], [7]]])
+def test_groups_are_integers_or_strings(tmp_path: Path, groups: list[Any]) -> None:
+    source = ArraysSource(saved(tmp_path, images=images(3, 4, 4), groups=groups))
+    check_source(source)
+    assert source.groups is not None
+    assert source.groups.tolist() == [1, 0, 1]
+
+
+def test_every_split_has_its_own_groups(tmp_path: Path) -> None:
+    path = saved(tmp_path, x_train=images(2, 4, 4), g_train=["a", "a"], x_test=images(3, 4, 4))
+    train, test = ArraysSource(path), ArraysSource(path, split="test")
+    assert train.groups is not None
+    assert train.groups.tolist() == [0, 0]
+    assert test.groups is None
+
+
+def test_groups_are_part_of_the_fingerprint_only_where_given(tmp_path: Path) -> None:
+    given = {"images": np.zeros((2, 4, 4), np.uint8), "labels": np.array([0, 1])}
+    plain = ArraysSource(saved(tmp_path, **given)).fingerprint
+    # What this archive had before groups were known: runs and indexes in use go on.
+    assert plain == "ea9a018af0dd80a5e54778f154be7270"
+    prints = {
+        ArraysSource(saved(tmp_path, **given, groups=groups)).fingerprint for groups in ([0, 0], [0, 1])
+    }
+    assert len(prints | {plain}) == 3
+
+
 @pytest.mark.parametrize(
     ("arrays", "named"),
     [
@@ -105,6 +132,10 @@ def test_pixels_are_held_once(tmp_path: Path) -> None:
         ({"images": images(2, 4, 4), "labels": [-1, 1]}, "holds -1"),
         ({"images": images(2, 4, 4), "labels": [0, 2], "classes": ["a", "b"]}, "need 3 strings"),
         ({"images": images(2, 4, 4), "labels": [0, 1], "classes": [1, 2]}, "need 2 strings"),
+        ({"images": images(2, 4, 4), "groups": [0, 1, 1]}, r"groups is int64 \(3,\).*one group for each"),
+        ({"images": images(2, 4, 4), "groups": [0.0, 1.0]}, "groups are integers from 0 or strings"),
+        ({"images": images(2, 4, 4), "groups": ["a", ""]}, "image 1 has no group"),
+        ({"images": images(2, 4, 4), "groups": [-1, 4]}, "image 0 has no group, -1 being none"),
         ({"images": np.array([object(), object()])}, "Python objects, which are never unpickled"),
     ],
 )

@@ -61,13 +61,44 @@ def test_fingerprint_follows_content_not_place(tmp_path: Path) -> None:
     assert prints[0] == prints[1] != prints[2]
 
 
+def test_a_third_field_names_the_group_and_the_class_before_it_may_be_empty(tmp_path: Path) -> None:
+    text = "1.png\tcat\tclip b\n2.png\tdog\tclip a\r\n3.png\tcat\t clip b\n"
+    source = ListFileSource(listed(tmp_path, text, "1.png", "2.png", "3.png"))
+    check_source(source)
+    assert source.groups is not None
+    assert source.groups.tolist() == [0, 1, 0]
+    assert source.classes == ("cat", "dog")
+    unlabelled = ListFileSource(listed(tmp_path, "1.png\t\ta\n2.png\t\tb\n"))
+    check_source(unlabelled)
+    assert unlabelled.labels is None
+    assert unlabelled.groups is not None
+    assert unlabelled.groups.tolist() == [0, 1]
+
+
+def test_groups_are_part_of_the_fingerprint_only_where_given(tmp_path: Path) -> None:
+    def fingerprint(text: str) -> str:
+        return ListFileSource(listed(tmp_path, text, "1.png", "2.png")).fingerprint
+
+    plain = fingerprint("1.png\ta\n2.png\tb\n")
+    # What a list of the same lines had before groups were known: runs and indexes in use go on.
+    assert plain == "9f6dbc536a91a13376801c8fe32dce2b"
+    assert fingerprint("1.png\ta\t\n2.png\tb\t\n") == plain
+    together = fingerprint("1.png\ta\tx\n2.png\tb\tx\n")
+    apart = fingerprint("1.png\ta\tx\n2.png\tb\ty\n")
+    assert len({plain, together, apart}) == 3
+    assert fingerprint("1.png\ta\tq\n2.png\tb\tr\n") == apart
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
         ("", "lists no images"),
         ("# only a comment\n", "lists no images"),
         ("1.png\ta\n2.png\n", "line 2: '2.png' has no label"),
-        ("1.png\ta\tb\n", "line 1: expected a path"),
+        ("1.png\ta\tb\tc\n", "line 1: expected a path"),
+        ("1.png\ta\tx\n2.png\tb\n", "line 2: '2.png' has no group"),
+        ("1.png\t\tx\n2.png\t\t \n", "line 2: '2.png' has no group"),
+        ("1.png\ta\tx\n2.png\t\tx\n", "line 2: '2.png' has no label"),
         ("\tcat\n", "line 1: expected a path"),
         ("other.png\n", "none of the first 1 images exists.*relative paths start at"),
         ("1.png,cat\n", "a label follows a path after a TAB"),

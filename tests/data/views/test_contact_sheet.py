@@ -61,6 +61,18 @@ def test_views_are_drawn_over_epochs_with_normalisation_undone(tmp_path: Path) -
     assert where(sheet, 77).sum() == 3 * (1 + 2 * 2) * 128**2
 
 
+def test_smaller_views_are_drawn_smaller_in_proportion() -> None:
+    views = build_views(
+        [[{"op": "original"}], {"size": 8, "operations": [{"op": "flip"}]}],
+        size=16,
+        mean=(0.5,) * 3,
+        std=(0.1,) * 3,
+    )
+    pixels, rectangles = painted(77, rows=2).repeat(1, 1, 2, 2), torch.tensor([[0, 0, 16, 16]] * 2)
+    sheet = views_sheet(views, pixels, rectangles, Keys(0, 0, torch.arange(2)), ["x", "y"], epochs=1)
+    assert where(sheet, 77).sum() == 2 * (128**2 + 128**2 + 64**2)
+
+
 def test_every_operation_has_its_column() -> None:
     pixels, rectangles = painted(77, rows=1).repeat(1, 1, 4, 4), torch.tensor([[0, 0, 32, 32]])
     sheet = operations_sheet(pixels, rectangles, Keys(0, 0, torch.arange(1)), size=32)

@@ -16,6 +16,7 @@ from sslkit.errors import ConfigError, DataError, SslkitError, UnknownNameError
 from sslkit.keyed_random import Keys
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+FLIP = [{"op": "flip"}]
 EVERYTHING = [
     {"op": "crop_resize_flip"},
     {"op": "color_jitter"},
@@ -59,7 +60,9 @@ def test_built_in_policies_give_their_views(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", ["simclr", "byol", [EVERYTHING, EVERYTHING[1:]]], ids=["simclr", "byol", "all"]
+    "spec",
+    ["simclr", "byol", [EVERYTHING, EVERYTHING[1:], {"size": 24, "operations": EVERYTHING}]],
+    ids=["simclr", "byol", "all"],
 )
 @pytest.mark.parametrize(("side", "size"), [(40, 32), (90, 64)])
 def test_a_row_is_the_same_to_the_last_bit_in_any_batch(spec: object, side: int, size: int) -> None:
@@ -135,6 +138,28 @@ def test_an_empty_batch_gives_empty_views() -> None:
     ] * 2
 
 
+def test_a_view_may_have_a_side_of_its_own() -> None:
+    small = {"size": 10, "operations": [{"op": "crop_resize_flip"}, {"op": "color_drop", "p": 0.5}]}
+    views = built([[{"op": "original"}], small, {"operations": FLIP}])
+    pixels, rectangles, ids = batch(5, 30)
+    keys = Keys(0, 0, ids)
+    made = views(pixels, rectangles, keys)
+    assert (views.size, views.sizes, views.count) == (24, (24, 10, 24), 3)
+    assert [view.shape[2:] for view in made] == [(24, 24), (10, 10), (24, 24)]
+    # It is the view that a policy of that size makes under the same number.
+    alike = built([FLIP, small["operations"]], 10)(pixels, rectangles, keys)
+    assert torch.equal(made[1], alike[1])
+    assert views.displayable(made[1]).shape == (5, 3, 10, 10)
+
+
+def test_options_change_an_operation_in_views_of_either_kind() -> None:
+    spec = [[{"op": "flip", "p": 0.5}], {"size": 10, "operations": [{"op": "flip", "p": 0.5}]}]
+    _, rectangles, ids = batch(6, 30)
+    numbers = built(spec, flip={"p": 1.0}).parameters(rectangles, Keys(0, 0, ids))
+    assert all(view[1]["chosen"].all() for view in numbers)
+    assert built(spec, flip={"p": 1.0}).sizes == (24, 10)
+
+
 def test_the_same_operation_twice_draws_twice() -> None:
     jitter = {"op": "color_jitter", "p": 1.0}
     _, rectangles, ids = batch(6, 30)
@@ -185,6 +210,12 @@ def test_options_change_an_operation_of_a_named_policy_and_only_there() -> None:
         ([], {}, ConfigError, "a list of views"),
         ([[]], {}, ConfigError, "a list of operations"),
         ([{"op": "flip"}], {}, ConfigError, "a list of operations"),
+        ([{"size": 8}], {}, ConfigError, "a list of operations"),
+        ([{"size": 8, "operations": []}], {}, ConfigError, "a list of operations"),
+        ([{"sise": 8, "operations": FLIP}], {}, UnknownNameError, "did you mean 'size'"),
+        ([{"size": 25, "operations": FLIP}], {}, ConfigError, "size of a view is 25; .* from 1 to 24"),
+        ([{"size": 0, "operations": FLIP}], {}, ConfigError, "size of a view is 0"),
+        ([{"size": "8", "operations": FLIP}], {}, ConfigError, "size of a view is '8'"),
     ],
 )
 def test_a_bad_policy_is_refused_by_name(

@@ -1,0 +1,1 @@
+"""Choosing what an anchor is compared with: the bank, the index over it, miners and hard batches."""
