@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 
 from sslkit.config import load_recipe
+from sslkit.contracts import Samples
 from sslkit.keyed_random import Keys
 from sslkit.runs.assembly import Parts, assemble, open_data, resolve
 from sslkit.runs.pretrain import pretrain
@@ -105,7 +106,7 @@ def _bare(parts: Parts, steps: int) -> float:
         if step == 2:
             _wait(parts)
             began = time.perf_counter()
-        outcome = parts.objective.loss(parts.learner(views), batch.ids)
+        outcome = parts.objective.loss(parts.learner(views), Samples.of(batch.ids))
         parts.accelerator.backward(outcome.loss)
         parts.optimizer.step()
         parts.optimizer.zero_grad()

@@ -197,7 +197,7 @@ def _slowdown(bank: Bank, kind: Kind, step: Callable[[], Any]) -> dict[str, floa
     refresher = Refresher(bank, every=1 << 30, lag=1 << 30, start=0, kind=kind)
     began = time.perf_counter()
     refresher.before_step(0)
-    during = []
+    during: list[float] = []
     while refresher.building and len(during) < 20:
         during.append(_seconds(step))
     lasted = time.perf_counter() - began

@@ -172,8 +172,8 @@ class Bank:
         old = F.normalize(torch.from_numpy(self._vectors[slots]).float(), dim=1)
         blend = self.momentum * old + (1 - self.momentum) * unit
         length = blend.norm(dim=1, keepdim=True)
-        first = torch.from_numpy(self.written[slots] < 0)[:, None]
-        return torch.where(first | (length < _LEAST_BLEND), unit, blend / length.clamp(min=_LEAST_BLEND))
+        # A slot never written is zero, so that its blend points where the new row does.
+        return torch.where(length < _LEAST_BLEND, unit, blend / length.clamp(min=_LEAST_BLEND))
 
 
 def vector_bytes(count: int, dim: int) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sslkit.contracts import BackboneLike, Embeddings, Mined, Outcome, Samples
 from sslkit.errors import ConfigError
-from sslkit.models.projector import Projector, embed_views
+from sslkit.models.projector import Norm, Projector, embed_views
 
 EPSILON = 1e-5
 """Added to a channel's variance before its root, as the BatchNorm of the paper's code does."""
@@ -62,6 +62,7 @@ class BarlowTwins(nn.Module):
         projector_hidden: int = 8192,
         projector_outputs: int = 8192,
         projector_layers: int = 3,
+        projector_norm: Norm = "batch",
     ) -> None:
         super().__init__()
         if off_diagonal < 0:
@@ -72,6 +73,7 @@ class BarlowTwins(nn.Module):
             hidden=projector_hidden,
             outputs=projector_outputs,
             layers=projector_layers,
+            norm=projector_norm,
         )
 
     def embed(self, backbone: BackboneLike, views: Sequence[Tensor]) -> Embeddings:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sslkit.contracts import BackboneLike, Embeddings, Mined, Outcome, Samples
 from sslkit.errors import ConfigError
-from sslkit.models.projector import Projector
+from sslkit.models.projector import Norm, Projector
 from sslkit.models.teacher import Teacher, cosine_momentum
 
 
@@ -29,6 +29,7 @@ class BYOL(nn.Module):
     """BYOL with projector, predictor and teacher.
 
     momentum: of the teacher's moving average at the start; it rises to 1 by a cosine over the run.
+    projector_norm: of projector and predictor.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class BYOL(nn.Module):
         momentum: float = 0.996,
         projector_hidden: int = 4096,
         projector_outputs: int = 256,
+        projector_norm: Norm = "batch",
         predictor_hidden: int = 4096,
     ) -> None:
         super().__init__()
@@ -46,8 +48,12 @@ class BYOL(nn.Module):
         if not isinstance(backbone, nn.Module):
             raise TypeError(f"the teacher copies the backbone, an nn.Module; given {type(backbone).__name__}")
         self.momentum = momentum
-        self.projector = Projector(backbone.embedding_dim, hidden=projector_hidden, outputs=projector_outputs)
-        self.predictor = Projector(projector_outputs, hidden=predictor_hidden, outputs=projector_outputs)
+        self.projector = Projector(
+            backbone.embedding_dim, hidden=projector_hidden, outputs=projector_outputs, norm=projector_norm
+        )
+        self.predictor = Projector(
+            projector_outputs, hidden=predictor_hidden, outputs=projector_outputs, norm=projector_norm
+        )
         self.teacher = Teacher(backbone, self.projector)
 
     def embed(self, backbone: BackboneLike, views: Sequence[Tensor]) -> Embeddings:

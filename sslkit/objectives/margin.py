@@ -148,10 +148,8 @@ class Margin(nn.Module):
             else:
                 columns, far_counts = self._in_batch(first, second, samples)
                 far = _distances(anchors, positives[columns])
-            fixed = self.beta.detach()
-            boundary = fixed + self.beta_rate * (
-                self.beta - fixed
-            )  # the value of beta, a share of its gradient
+            fixed = self.beta.detach()  # beta's value, and a share of its gradient
+            boundary = fixed + self.beta_rate * (self.beta - fixed)
             hinges = _hinges(near, far, boundary, self.margin)
             counts = torch.cat([near_counts, far_counts], dim=1)
             loss = _mean(hinges, counts, self.mean) + self.nu * boundary

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sslkit.contracts import BackboneLike, Embeddings, Mined, Outcome, Samples
 from sslkit.errors import ConfigError
 from sslkit.keyed_random import Stream, hashed, word
-from sslkit.models.projector import Projector, embed_views
+from sslkit.models.projector import Norm, Projector, embed_views
 
 
 def sigreg(embeddings: Tensor, directions: Tensor, *, knots: int = 17, reach: float = 3.0) -> Tensor:
@@ -70,6 +70,7 @@ class SIGReg(nn.Module):
         projector_hidden: int = 2048,
         projector_outputs: int = 128,
         projector_layers: int = 3,
+        projector_norm: Norm = "batch",
     ) -> None:
         super().__init__()
         if not 0.0 <= regularization <= 1.0:
@@ -92,6 +93,7 @@ class SIGReg(nn.Module):
             hidden=projector_hidden,
             outputs=projector_outputs,
             layers=projector_layers,
+            norm=projector_norm,
         )
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 

@@ -144,7 +144,8 @@ def _cosines(anchors: Tensor, others: Tensor) -> Tensor:
     """Unit anchors (V, N, P) with rows of any length (N, K, P): (V, N, K)."""
     others = others.to(anchors.dtype)
     lengths = torch.linalg.vector_norm(others, dim=2).clamp(min=1e-12)
-    return torch.einsum("vnp,nkp->vnk", anchors, others) / lengths
+    products: Tensor = torch.einsum("vnp,nkp->vnk", anchors, others)
+    return products / lengths
 
 
 def _or_ones(weights: Tensor | None, rows: Tensor, like: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sslkit.contracts import BackboneLike, Embeddings, Mined, Outcome, Samples
 from sslkit.errors import ConfigError
-from sslkit.models.projector import Projector, embed_views
+from sslkit.models.projector import Norm, Projector, embed_views
 
 EPSILON = 1e-4
 """Added to a variance before its root (equation 2)."""
@@ -86,6 +86,7 @@ class VICReg(nn.Module):
         projector_hidden: int = 8192,
         projector_outputs: int = 8192,
         projector_layers: int = 3,
+        projector_norm: Norm = "batch",
     ) -> None:
         super().__init__()
         self.weights = {"invariance": invariance, "variance": variance, "covariance": covariance}
@@ -97,6 +98,7 @@ class VICReg(nn.Module):
             hidden=projector_hidden,
             outputs=projector_outputs,
             layers=projector_layers,
+            norm=projector_norm,
         )
 
     def embed(self, backbone: BackboneLike, views: Sequence[Tensor]) -> Embeddings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -28,7 +29,7 @@ from sslkit.training.caching import refuse_batchnorm
 from sslkit.training.learner import Learner
 from sslkit.training.memory import choose_micro
 from sslkit.training.optim import build_optimizer
-from sslkit.training.precision import Layout, choose_layout, memory_format
+from sslkit.training.precision import PRECISIONS, Layout, choose_layout, memory_format
 
 # accelerate ignores a launcher's ranks on a machine without accelerator unless it is told to use the CPU.
 _ON_CPU = not torch.accelerator.is_available()
@@ -124,7 +125,7 @@ def assemble(recipe: Recipe, source: Source, *, project_dir: str) -> Parts:
     learner = learner.to(memory_format=memory_format(layout))
     if state.num_processes > 1:
         learner = synchronize_batchnorm(learner, state.device)
-    recipe = _with_micro(recipe, learner, views, state)
+    recipe = _with_micro(recipe, learner, views, state, layout)
     chunks = _chunks(recipe, state)
     if chunks > 1 and recipe.batch.batchnorm == "refuse":
         refuse_batchnorm(learner)
@@ -156,17 +157,23 @@ def assemble(recipe: Recipe, source: Source, *, project_dir: str) -> Parts:
     )
 
 
-def _with_micro(recipe: Recipe, learner: nn.Module, views: Views, state: PartialState) -> Recipe:
+def _with_micro(
+    recipe: Recipe, learner: nn.Module, views: Views, state: PartialState, layout: Layout
+) -> Recipe:
     """The recipe with what batch.micro=auto stands for on this machine, the smallest of all ranks."""
     if recipe.batch.micro != "auto":
         return recipe
+    device, dtype = state.device, PRECISIONS[layout.precision]
 
     def blank(rows: int) -> list[Tensor]:
         shape = (rows, recipe.data.channels, views.size, views.size)
-        return [torch.zeros(shape, device=state.device) for _ in range(views.count)]
+        one = torch.zeros(shape, device=device).contiguous(memory_format=memory_format(layout))
+        return [one.clone() for _ in range(views.count)]
 
     rows = math.ceil(recipe.batch.size / state.num_processes)
-    micro = min(gather_object([choose_micro(learner, blank, rows=rows, device=state.device)]))
+    with torch.autocast(device.type, dtype=dtype) if dtype else nullcontext():
+        fitting = choose_micro(learner, blank, rows=rows, device=device)
+    micro = min(gather_object([fitting]))
     return recipe.model_copy(update={"batch": recipe.batch.model_copy(update={"micro": micro})})
 
 

@@ -233,7 +233,6 @@ def _held(count: int, share: float) -> int:
 
 def _parted(ids: Ids, share: float, seed: int, what: str) -> tuple[Ids, Ids]:
     """(To train on, held out), each in a keyed order that is a function of the set of ids."""
-    ids = np.sort(ids)
     keys = hashed(seed, word("bootstrap"), word(what), torch.from_numpy(ids)).numpy()
     shuffled = ids[np.argsort(keys, kind="stable")]
     held = _held(len(ids), share)

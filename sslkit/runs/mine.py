@@ -116,7 +116,7 @@ class ConfusedPairs:
 
     def to_text(self) -> str:
         """Tables for people, with the first pairs of each kind."""
-        lines = [f"{self.model} on {self.data}: {len(self.features):,} images", *self.notes]
+        lines = [f"{self._subject}; neighbours by {self.found.index}", *self.notes]
         if self.found.bands:
             lines += ["", "neighbours   of the same class  mean similarity"]
             lines += [f"{band:<11}  {share:>17.1%}  {near:>15.3f}" for band, share, near in self._band_rows()]
@@ -137,7 +137,7 @@ class ConfusedPairs:
 
     def draw(self, path: Path) -> None:
         """Write the page, in one file, with the pictures of all pairs."""
-        page = Page("What confuses the model", f"{self.model}, {len(self.features):,} images of {self.data}")
+        page = Page("What confuses the model", f"{self._subject}\nNeighbours by {self.found.index}")
         for note in self.notes:
             page.text(note)
         if self.found.bands:
@@ -179,6 +179,10 @@ class ConfusedPairs:
                 image = _picture(self.source, self._id(row))
                 tiles.append(Tile(image, title, note, level, first=level is None))
         return tiles
+
+    @property
+    def _subject(self) -> str:
+        return f"{self.model} on {self.data}: {len(self.features):,} images"
 
     def _band_rows(self) -> list[tuple[str, float, float]]:
         return [(f"{one.first}-{one.last}", one.false_negatives, one.similarity) for one in self.found.bands]

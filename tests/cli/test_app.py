@@ -24,6 +24,7 @@ COMMANDS = [
     "evaluate",
     "embed",
     "search",
+    "mine",
     "demo",
     "index build",
     "index info",

@@ -105,9 +105,11 @@ def test_a_late_build_is_waited_for_and_the_wait_is_told(monkeypatch: pytest.Mon
     refresher.before_step(0)
     refresher.before_step(1)
     assert refresher.current is None
+    assert refresher.building
     threading.Timer(0.2, hold.set).start()
     refresher.before_step(2)
     assert refresher.current is not None
+    assert not refresher.building
     assert refresher.figures()["refresh_wait_seconds"] >= 0.1
     (line,) = refresher.reports
     assert "begun at step 0 was not ready at step 2; training waited 0." in line
@@ -330,6 +332,17 @@ def test_interrupted_between_snapshot_and_takeover_is_uninterrupted_for_every_ki
     whole = journey(tmp_path, stop=None, kind=kind, count=700)
     for stop in (3, 8, 9, 11):  # before the first index stands, and between later snapshots and takeovers
         assert journey(tmp_path, stop=stop, kind=kind, count=700) == whole
+
+
+def test_the_snapshots_of_a_mapped_bank_are_in_the_state(tmp_path: Path) -> None:
+    bank = Bank(COUNT, DIM, mapped=tmp_path / "bank.f16")
+    bank.write(torch.arange(COUNT), rows(), 0)
+    refresher = Refresher(bank, every=5, lag=0, start=0)
+    refresher.before_step(0)
+    torch.save(refresher.state_dict(1), tmp_path / "s")
+    resumed = Refresher(Bank(COUNT, DIM, mapped=tmp_path / "other.f16"), every=5, lag=0, start=0)
+    resumed.load_state_dict(torch.load(tmp_path / "s", weights_only=True))
+    assert found(resumed) == found(refresher) is not None
 
 
 def test_a_state_before_the_first_snapshot_is_resumed(tmp_path: Path) -> None:

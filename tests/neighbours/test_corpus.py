@@ -264,6 +264,17 @@ def test_a_build_with_one_thread_puts_the_threads_back() -> None:
         torch.set_num_threads(before[1])
 
 
+def test_a_graph_is_built_by_one_thread_since_more_would_link_it_by_chance(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+    setting = faiss.omp_set_num_threads
+    monkeypatch.setattr(faiss, "omp_set_num_threads", lambda count: (asked.append(count), setting(count)))
+    vectors = clustered(100)
+    CorpusIndex.build(vectors, every(vectors), kind="hnsw", threads=4)
+    assert asked[0] == 1
+
+
 def test_a_background_build_uses_one_thread_and_leaves_those_of_the_main_thread_alone() -> None:
     # A process of its own: what counts is the number of threads that did work, as the kernel counts them.
     script = """

@@ -223,3 +223,37 @@ def test_resuming_a_finished_run_changes_nothing(run) -> None:
     before = learner_of(run)
     resume(run, progress=False)
     assert same(before, learner_of(run))
+
+
+ROWS_APART = ("backbone={name: test_vit, options: {img_size: 32}}", "objective.projector_norm=layer")
+
+
+def test_a_batch_in_chunks_trains_as_the_whole_batch(tmp_path, shapes, tiny) -> None:
+    """`global` is another spelling of `size`; with 16 and 5 rows a chunk no chunk is like another."""
+    settings = [s for s in tiny if not s.startswith(("backbone", "batch"))]
+    settings += [*ROWS_APART, "batch.global=16", "schedule.epochs=1"]
+    whole = pretrain(shapes, out=tmp_path / "whole", overrides=settings, progress=False)
+    parts = pretrain(shapes, out=tmp_path / "parts", overrides=[*settings, "batch.micro=5"], progress=False)
+    assert not same(learner_of(whole), learner_of(parts))  # rounding shows that chunks were really made
+    for name, tensor in learner_of(whole).items():
+        torch.testing.assert_close(learner_of(parts)[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_the_rows_of_a_chunk_are_chosen_here_and_kept(tmp_path, shapes, tiny) -> None:
+    settings = [s for s in tiny if not s.startswith("backbone")]
+    run = pretrain(
+        shapes,
+        out=tmp_path / "run",
+        overrides=[*settings, *ROWS_APART, "batch.micro=auto", "schedule.epochs=1"],
+        progress=False,
+    )
+    assert "micro: 16" in (run / "config.yaml").read_text()  # so few rows all fit
+
+
+def test_batchnorm_in_chunks_is_refused_before_the_run_starts(tmp_path, shapes, tiny) -> None:
+    with pytest.raises(ConfigError, match="per_chunk"):
+        pretrain(shapes, out=tmp_path / "run", overrides=[*tiny, "batch.micro=4"], progress=False)
+    assert not (tmp_path / "run").exists()
+    chunked = [*tiny, "batch.micro=4", "batch.batchnorm=per_chunk", "schedule.epochs=1"]
+    run = pretrain(shapes, out=tmp_path / "run", overrides=chunked, progress=False)
+    assert load_checkpoint(run / "checkpoints")[0].step == 4
