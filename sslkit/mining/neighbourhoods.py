@@ -94,10 +94,11 @@ class Corpus:
         for label in np.unique(self.labels[lost]):
             members = self.sound[self.labels[self.sound] == label]
             anchors = lost[self.labels[lost] == label]
+            candidates = self.unit(members).T
             step = max(_PAIRS // len(members), 1)
             for start in range(0, len(anchors), step):
                 block = anchors[start : start + step]
-                near = (self.unit(block) @ self.unit(members).T).numpy()
+                near = (self.unit(block) @ candidates).numpy()
                 near[self._together(block, members)] = -np.inf
                 best = near.argmax(axis=1)
                 there = np.isfinite(near[np.arange(len(block)), best])

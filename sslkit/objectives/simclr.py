@@ -143,9 +143,8 @@ def _debiased(mass: Tensor, log_count: Tensor, prior: float, mean_positive: Tens
 def _cosines(anchors: Tensor, others: Tensor) -> Tensor:
     """Unit anchors (V, N, P) with rows of any length (N, K, P): (V, N, K)."""
     others = others.to(anchors.dtype)
-    lengths = torch.linalg.vector_norm(others, dim=2).clamp(min=1e-12)
-    products: Tensor = torch.einsum("vnp,nkp->vnk", anchors, others)
-    return products / lengths
+    lengths: Tensor = torch.linalg.vector_norm(others, dim=2).clamp(min=1e-12)
+    return torch.einsum("vnp,nkp->vnk", anchors, others) / lengths
 
 
 def _or_ones(weights: Tensor | None, rows: Tensor, like: Tensor) -> Tensor:

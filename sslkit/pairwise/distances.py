@@ -95,9 +95,11 @@ class _AllPairs(torch.autograd.Function):
     def forward(ctx: Any, first: Tensor, second: Tensor, squared: bool) -> Tensor:
         pairs = Pairs(first, second)
         ctx.pairs = pairs
+        squares = pairs.squares
+        del pairs.squares  # a graph that held its own result would never be freed
         if squared:
-            return pairs.squares
-        distances = pairs.squares.sqrt_()
+            return squares
+        distances = squares.sqrt_()
         ctx.save_for_backward(distances)
         return distances
 

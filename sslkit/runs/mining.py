@@ -13,13 +13,11 @@ from sslkit.errors import ConfigError
 from sslkit.mining.bank import Bank, wants_file
 from sslkit.mining.batches import HardBatches
 from sslkit.mining.choice import Band, Bands
+from sslkit.mining.confusions import RANK_EDGES
 from sslkit.mining.miner import Miner
 from sslkit.mining.refresh import Refresher
 from sslkit.mining.weights import Weighting, false_negatives_by_rank
 from sslkit.neighbours.corpus import IVF_ROWS
-
-# Where ranks are told apart in the diary; the last edge is open.
-RANK_EDGES = (0, 10, 50, 200, 500)
 
 
 def build_miner(

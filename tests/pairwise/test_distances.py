@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 
 import pytest
 import torch
@@ -127,6 +129,19 @@ def test_a_broken_row_is_seen_in_its_own_pairs() -> None:
     rows = torch.randn(30, 8)
     rows[3, 2] = torch.nan
     assert all_pairs(rows, rows, squared=False)[3].isnan().all()
+
+
+@pytest.mark.parametrize("squared", [True, False])
+def test_the_graph_goes_with_its_last_reference(squared) -> None:
+    """Not when a collector comes by: N x M numbers a step would pile up."""
+    distances = all_pairs(torch.randn(30, 8, requires_grad=True), torch.randn(30, 8), squared=squared)
+    gone = weakref.ref(distances)
+    gc.disable()
+    try:
+        del distances
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (5, 0), (0, 0)])

@@ -41,18 +41,26 @@ def wait_for_steps(out, count, process, limit=120.0) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("objective", ["simclr", "byol"])
-def test_killed_in_an_epoch_and_resumed_is_bit_identical(tmp_path, shapes, tiny, objective) -> None:
+MINED = [
+    *("mining.negatives=8", "mining.candidates=30", "mining.skip_nearest=2"),
+    *("mining.refresh=5", "mining.lag=2", "mining.hard_batches.cluster=4"),
+]
+
+
+@pytest.mark.parametrize(
+    "method",
+    [[], ["objective.name=byol", "objective.predictor_hidden=32"], MINED],
+    ids=["simclr", "byol", "mined"],
+)
+def test_killed_in_an_epoch_and_resumed_is_bit_identical(tmp_path, shapes, tiny, method) -> None:
     """SIGKILL allows no last word. Checkpoints lie inside epochs: every 3 steps of 4."""
     settings = [
         *tiny,
-        f"objective.name={objective}",
+        *method,
         "schedule.epochs=30",
         "checkpoint.every_steps=3",
         "monitor.every_epochs=10",
     ]
-    if objective == "byol":
-        settings.append("objective.predictor_hidden=32")
     process = start(shapes, tmp_path / "killed", settings)
     wait_for_steps(tmp_path / "killed", 10, process)
     process.send_signal(signal.SIGKILL)
@@ -101,10 +109,14 @@ def test_a_disk_that_takes_no_checkpoint_ends_the_run_with_words(tmp_path, shape
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS, ids=["torchrun", "accelerate"])
-def test_two_processes_train_as_one(tmp_path, shapes, tiny, launcher) -> None:
+@pytest.mark.parametrize(
+    ("launcher", "more"),
+    [(LAUNCHERS[0], []), (LAUNCHERS[1], [*MINED, "schedule.epochs=2"])],
+    ids=["torchrun", "accelerate-mined"],
+)
+def test_two_processes_train_as_one(tmp_path, shapes, tiny, launcher, more) -> None:
     """The documented commands start as many processes as they say, and these agree with a single one."""
-    settings = [*tiny, "schedule.epochs=1", "optimizer.lr=0.01"]
+    settings = [*tiny, "schedule.epochs=1", "optimizer.lr=0.01", *more]
     done = subprocess.run(
         [
             *(sys.executable, *launcher, "-m", "sslkit", "pretrain", shapes),

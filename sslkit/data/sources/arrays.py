@@ -20,10 +20,10 @@ _LAYOUT = "uint8 (N, H, W), (N, H, W, 1 or 3) or (N, 1 or 3, H, W)"
 class ArraysSource:
     """The arrays `images` and optionally `labels` and `groups` of an .npz file, or `x_`, `y_` and `g_NAME`.
 
-    The latter are those of the split NAME. Images are uint8 (N, H, W), (N, H, W, C) or (N, C, H, W) with C of 1 or 3; labels are integers from 0;
-    an array `classes` of strings names them; groups are integers from 0 or strings, one for every image.
-    `split` is by default train, or the only split there is. Raises DataError for an archive that is missing,
-    damaged or holds anything else; nothing is unpickled.
+    The latter are those of the split NAME, by default train, or the only one there is. Images are uint8
+    (N, H, W), (N, H, W, C) or (N, C, H, W) with C of 1 or 3; labels are integers from 0; an array `classes`
+    of strings names them; groups are integers from 0 or strings, one for every image. Raises DataError for
+    an archive that is missing, damaged or holds anything else; nothing is unpickled.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, split: str | None = None) -> None:
@@ -82,8 +82,8 @@ class ArraysSource:
         missing = groups == "" if groups.dtype.kind == "U" else groups < 0
         if missing.any():
             raise DataError(
-                f"{shown} and image {int(missing.argmax())} has no group, {groups[missing][0].item()!r} being "
-                "none; give every image a group, one of its own where it is alone, or leave the array out"
+                f"{shown} and image {int(missing.argmax())} has no group, {groups[missing][0].item()!r} "
+                "being none; give every image a group, one of its own where it is alone, or give no array"
             )
         return np.unique(groups, return_inverse=True)[1].astype(np.int64)
 
