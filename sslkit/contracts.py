@@ -118,8 +118,8 @@ class Batch:
 class Views(Protocol):
     """Makes the random views of a batch on its device: normalised float32, square, no grad.
 
-    count: how many; size: the side of the global views, which come first; local ones may be smaller. The result
-    is a function of pixels, rectangles and keys, row by row: never of the rest of the batch.
+    count: how many; size: the side of the global views, which come first; local ones may be smaller. The
+    result is a function of pixels, rectangles and keys, row by row: never of the rest of the batch.
     """
 
     count: int

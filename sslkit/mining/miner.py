@@ -84,7 +84,7 @@ class Miner:
         if bool(self.positives) != attracting:
             raise ConfigError(
                 f"mining.positives={self.positives} with {'an' if attracting else 'no'} attracting band; "
-                "positives are taken from bands such as {ranks: [0, 0], action: attract}, so give both or neither"
+                "positives come from bands such as {ranks: [0, 0], action: attract}, so give both or neither"
             )
         if negatives > max(room, 0):
             raise ConfigError(
@@ -99,7 +99,7 @@ class Miner:
 
     @torch.no_grad()
     def mine(self, embeddings: Embeddings, samples: Samples, step: int) -> Mined | None:
-        """Negatives and positives for gathered rows; None before the first index stands or when none is asked.
+        """Negatives and positives for gathered rows; None without an index yet or when none is asked.
 
         The same on every rank, and a function of the bank, the index, the ids and the step.
         """

@@ -270,7 +270,7 @@ def _accelerator(recipe: Recipe, layout: Layout, project_dir: str) -> Accelerato
             log_with=list(recipe.trackers) or None,
             project_dir=project_dir,
             cpu=_ON_CPU,
-            # Buffers are functions of gathered rows or synchronised statistics, so they agree without being sent.
+            # Buffers come from gathered rows or synchronised statistics, so they agree unsent.
             kwargs_handlers=[
                 DistributedDataParallelKwargs(gradient_as_bucket_view=True, broadcast_buffers=False)
             ],
