@@ -64,7 +64,7 @@ class MiningPlan(Section):
     """The first epoch (from 0) that mines; before it the bank fills."""
     refresh: Count | Literal["auto", "epoch"] = "epoch"
     """Steps between two indexes; auto adapts it to the measured staleness."""
-    lag: Whole = 1
-    """Steps from a snapshot to the moment when the index built from it takes over."""
+    lag: Whole | Literal["auto"] = "auto"
+    """Steps from a snapshot to the takeover of its index; auto: an eighth of refresh, at most 50."""
     index: Literal["auto", "flat", "ivf", "hnsw"] = "auto"
     hard_batches: HardBatchesPlan | None = None

@@ -19,6 +19,9 @@ from sslkit.mining.refresh import Refresher
 from sslkit.mining.weights import Weighting, false_negatives_by_rank
 from sslkit.neighbours.corpus import IVF_ROWS
 
+MOST_LAG = 50
+"""Steps that `lag: auto` gives a build at most; where it takes longer, the loop says so."""
+
 
 def build_miner(
     plan: MiningPlan,
@@ -46,14 +49,15 @@ def build_miner(
         )
     bank = _bank(plan, folder, count, width)
     every = steps_per_epoch if plan.refresh == "epoch" else plan.refresh
-    start = plan.start_epoch * steps_per_epoch
+    known = steps_per_epoch if every == "auto" else every
+    lag = min(known // 8, MOST_LAG) if plan.lag == "auto" else plan.lag
     refresher = Refresher(
         bank,
         every=every,
-        lag=plan.lag,
-        start=max(start - plan.lag, 0),
+        lag=lag,
+        start=max(plan.start_epoch * steps_per_epoch - lag, 0),
         kind=plan.index,
-        initial=max(steps_per_epoch, plan.lag),
+        initial=max(steps_per_epoch, lag),
     )
     weights = plan.weights
     return Miner(
