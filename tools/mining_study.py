@@ -39,7 +39,18 @@ BROAD = (
 )
 NONE = (WARM, "mining.negatives=0", "mining.skip_nearest=0")
 HARD_BATCHES = (*NONE, "mining.hard_batches.cluster=8", "mining.hard_batches.start_epoch=2")
-ATTRACT = (*NONE, "mining.positives=1", "mining.bands=[{ranks: [0, 0], action: attract, weight: 0.5}]")
+ATTRACT = (
+    *NONE,
+    "mining.candidates=16",
+    "mining.positives=1",
+    "mining.bands=[{ranks: [0, 0], action: attract, weight: 0.5}]",
+)
+ATTRACT_4 = (
+    *NONE,
+    "mining.candidates=16",
+    "mining.positives=4",
+    "mining.bands=[{ranks: [0, 3], action: attract, weight: 0.5}]",
+)
 
 
 def triplet(negatives: str, *, labels: bool = False) -> tuple[str, ...]:
@@ -74,6 +85,7 @@ CIFAR10 = {
     "hard T=.2 beta=2 + mined": (*HCL, *BROAD),
     "hard T=.2 beta=2 + hard batches": (*HCL, *HARD_BATCHES),
     "hard T=.2 beta=2 + attract": (*HCL, *ATTRACT),
+    "hard T=.2 beta=2 + attract 4": (*HCL, *ATTRACT_4),
     "triplet random": triplet("random"),
     "triplet semi-hard": triplet("semi_hard"),
     "triplet distance-weighted": triplet("distance_weighted"),
