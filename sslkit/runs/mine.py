@@ -150,7 +150,7 @@ class ConfusedPairs:
             page.table(("Ranks", "Share of the same class", "Mean similarity"), rows)
         if self.found.classes:
             page.heading("Classes confused most")
-            header = ("Class", "Confused with", "Share of its 10 nearest neighbours")
+            header = ("Class", "Confused with", "Of its 10 nearest")
             page.table(header, self._class_rows())
         for kind, (title, explained) in _TITLES.items():
             if pairs := [pair for pair in self.found.pairs if pair.kind == kind]:
