@@ -24,7 +24,8 @@ from sslkit.evaluation.features import joined
 from sslkit.evaluation.knn import knn_leave_one_out
 from sslkit.evaluation.metrics import top_share
 from sslkit.registry import open_source
-from sslkit.runs.embedder import open_embedder
+from sslkit.runs.embedder import Embedder, open_embedder
+from sslkit.runs.evaluate import untrained_like
 
 WARM = "mining.start_epoch=2"
 HCL = ("objective.temperature=0.2", "objective.beta=2.0", "objective.prior=0.1")
@@ -105,6 +106,7 @@ RETRIEVAL = {
 }
 STUDIES = {"cifar10": CIFAR10, "retrieval": RETRIEVAL}
 RECIPE = "cifar10-cpu"
+UNTRAINED = "random initialisation"
 
 
 def main() -> None:
@@ -118,15 +120,29 @@ def main() -> None:
     for seed in given.seeds:
         for name, overrides in wanted.items():
             if (name, seed) not in done:
-                row = _run(given, name, (*overrides, *given.set), seed)
-                with (out / "results.jsonl").open("a") as file:
-                    file.write(json.dumps(row) + "\n")
-                print(row, flush=True)
-    print(_table(list(_done(out).values()), list(settings)))
+                _keep(out, _run(given, name, (*overrides, *given.set), seed))
+        if (UNTRAINED, seed) not in _done(out):
+            _keep(out, _untrained(given, next(iter(wanted)), seed))
+    print(_table(list(_done(out).values()), [UNTRAINED, *settings]))
+
+
+def _keep(out: Path, row: dict[str, Any]) -> None:
+    with (out / "results.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    print(row, flush=True)
+
+
+def _untrained(given: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
+    """The network of the named setting at its random initialisation."""
+    run = _folder(given, name, seed)
+    figures = {"recall_at_1": _recall(given, untrained_like(open_embedder(run), seed))}
+    if given.study == "cifar10":
+        figures["knn"] = _knn(given, run, seed)[1]
+    return {"name": UNTRAINED, "seed": seed, "seconds": 0.0, **figures}
 
 
 def _run(given: argparse.Namespace, name: str, overrides: tuple[str, ...], seed: int) -> dict[str, Any]:
-    run = given.out / "runs" / f"{name} {seed}".replace(" ", "-")
+    run = _folder(given, name, seed)
     shutil.rmtree(run, ignore_errors=True)
     fixed = (
         f"seed={seed}",
@@ -139,27 +155,31 @@ def _run(given: argparse.Namespace, name: str, overrides: tuple[str, ...], seed:
     began = time.perf_counter()
     sslkit.pretrain(given.data, recipe=RECIPE, out=run, overrides=[*fixed, *overrides], progress=False)
     seconds = time.perf_counter() - began
-    row = {
-        "name": name,
-        "seed": seed,
-        "seconds": round(seconds, 1),
-        **_measured(run, given.data, given.study, seed),
-    }
     shutil.rmtree(run / "checkpoints")
-    return row
+    figures = {"recall_at_1": _recall(given, open_embedder(run))}
+    if given.study == "cifar10":
+        figures["knn"] = _knn(given, run, seed)[0]
+    return {"name": name, "seed": seed, "seconds": round(seconds, 1), **figures}
 
 
-def _measured(run: Path, data: Path, study: str, seed: int) -> dict[str, float]:
-    test = open_source(str(data), split="test")
-    features = joined(open_embedder(run).stream(test, progress=False))
+def _folder(given: argparse.Namespace, name: str, seed: int) -> Path:
+    folder: Path = given.out / "runs" / f"{name} {seed}".replace(" ", "-")
+    return folder
+
+
+def _recall(given: argparse.Namespace, embedder: Embedder) -> float:
+    test = open_source(str(given.data), split="test")
+    features = joined(embedder.stream(test, progress=False))
     votes = knn_leave_one_out(
         features.embeddings, features.labels, k=1, temperature=0.07, classes=len(test.classes)
     )
-    figures = {"recall_at_1": top_share(votes.ranking, features.labels, 1)}
-    if study == "cifar10":
-        found = sslkit.evaluate(run, data, head="knn", baselines=False, seed=seed, progress=False)
-        figures["knn"] = found.results[0].score.figures["top1"]
-    return figures
+    return top_share(votes.ranking, features.labels, 1)
+
+
+def _knn(given: argparse.Namespace, run: Path, seed: int) -> list[float]:
+    """knn-20 of the run, then of the same network untrained."""
+    found = sslkit.evaluate(run, given.data, head="knn", seed=seed, progress=False)
+    return [result.score.figures["top1"] for result in found.results]
 
 
 def _table(rows: list[dict[str, Any]], order: list[str]) -> str:

@@ -103,6 +103,12 @@ def assemble(recipe: Recipe, source: Source, *, project_dir: str) -> Parts:
     )
     views = make_views(recipe, backbone)
     objective = build("objective", recipe.objective.name, backbone, **recipe.objective.options)
+    if getattr(objective, "needs_labels", False) and source.labels is None:
+        raise ConfigError(
+            f"objective '{recipe.objective.name}' trains on labels and {recipe.data.path} has none; give "
+            "labelled data (class folders, a list with classes), or choose an objective that needs none, "
+            "such as simclr"
+        )
     loader = Loader(
         source,
         batch_size=recipe.batch.size,

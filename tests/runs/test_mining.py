@@ -48,6 +48,14 @@ def test_mining_begins_after_the_bank_is_full_and_is_told(tmp_path, shapes, mine
     assert -1 <= last["mined_similarity"] <= 1
 
 
+def test_the_report_shows_what_was_mined(tmp_path, shapes, mined) -> None:
+    run = pretrain(shapes, out=tmp_path / "run", overrides=mined, progress=False)
+    page = (run / "report.html").read_text()
+    assert "<h2>Mining</h2>" in page
+    assert "anchor&#x27;s own class" in page or "anchor's own class" in page
+    assert "bank filled" in page
+
+
 def test_mined_negatives_change_what_is_learnt(tmp_path, shapes, mined, tiny) -> None:
     plain = pretrain(shapes, out=tmp_path / "plain", overrides=[*tiny, "schedule.epochs=3"], progress=False)
     run = pretrain(shapes, out=tmp_path / "run", overrides=mined, progress=False)

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 
+from sslkit.errors import ConfigError
 from sslkit.registry import names
 from sslkit.runs.pretrain import pretrain, resume
 from sslkit.training.checkpoint import load_checkpoint
@@ -32,6 +33,18 @@ BUILT_IN = sorted(OPTIONS)
 def test_every_built_in_objective_is_tried_here() -> None:
     assert set(OPTIONS) <= set(names("objective"))
     assert [name for name in names("objective") if ":" not in name] == BUILT_IN
+
+
+def test_an_objective_that_needs_labels_says_so_before_it_starts(tmp_path, photos, tiny) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for path in photos.rglob("*.jpg"):
+        path.rename(flat / path.name)
+    settings = [*tiny, "batch.size=10", "objective={name: supcon, projector_hidden: 16}"]
+    settings = [s for s in settings if not s.startswith("objective.")]
+    with pytest.raises(ConfigError, match="trains on labels"):
+        pretrain(flat, out=tmp_path / "run", overrides=settings, progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
