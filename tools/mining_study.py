@@ -87,6 +87,7 @@ CIFAR10 = {
     "hard T=.2 beta=2 + hard batches": (*HCL, *HARD_BATCHES),
     "hard T=.2 beta=2 + attract": (*HCL, *ATTRACT),
     "hard T=.2 beta=2 + attract 4": (*HCL, *ATTRACT_4),
+    "hard T=.2 beta=2 + hard batches + attract": (*HCL, *HARD_BATCHES, *ATTRACT),
     "triplet random": triplet("random"),
     "triplet semi-hard": triplet("semi_hard"),
     "triplet distance-weighted": triplet("distance_weighted"),
