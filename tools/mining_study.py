@@ -17,8 +17,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import sslkit
 from sslkit.evaluation.features import joined
 from sslkit.evaluation.knn import knn_leave_one_out
@@ -220,7 +218,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--set", nargs="*", default=[], help="overrides for every run")
     parser.add_argument("--out", type=Path, default=Path("runs/mining-study"))
-    torch.set_num_threads(torch.get_num_threads())
     return parser.parse_args()
 
 
