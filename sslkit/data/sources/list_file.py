@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from sslkit.contracts import Item
 from sslkit.data.packed import PackedNames
 from sslkit.errors import DataError, UnknownNameError
 
+_GROUP_FORM = "(path, TAB, class or nothing, TAB, group)"
 _LOOKED_AT = 16  # paths tried at the start: one missing file is skipped later, all missing is a mistake
 
 
@@ -35,15 +36,14 @@ class ListFileSource:
             raise UnknownNameError(
                 "split", split, (), "A list file is one set; write one list for each split."
             )
-        lines = _entries(self.path)
-        names = [line.name for line in lines]
-        self._check_some_exist(names)
-        found = {line.label for line in lines if line.label is not None}
-        self.classes: Sequence[str] = tuple(sorted(found, key=_as_number))
-        self.labels = self._numbered(lines) if self.classes else None
-        self._names = PackedNames(names)
+        classes, groups = _Field("label", "(path, TAB, class)"), _Field("group", _GROUP_FORM)
+        self._names = PackedNames(_paths(self.path, classes, groups))
+        self._check_some_exist()
+        self.classes: Sequence[str] = tuple(sorted(classes.number, key=_as_number))
+        self.labels = self._sorted(classes)
         self.fingerprint = self._names.fingerprint(self.labels, self.classes)
-        self.groups = self._grouped(lines) if any(line.group is not None for line in lines) else None
+        # Numbered in the order of coming: who is together with whom counts, not what a group is called.
+        self.groups = groups.values(self.path)
         if self.groups is not None:
             both = self.fingerprint.encode() + self.groups.tobytes()
             self.fingerprint = hashlib.sha256(both).hexdigest()[:32]
@@ -57,29 +57,20 @@ class ListFileSource:
         name = self._names[id]
         return Item(self.path.parent / name, name, None if self.labels is None else int(self.labels[id]))
 
-    def _numbered(self, lines: list[_Line]) -> np.ndarray:
-        number = {name: label for label, name in enumerate(self.classes)}
-        rule = "label every line (path, TAB, class) or none"
-        labels = (number[self._given(line, line.label, "label", rule)] for line in lines)
-        return np.fromiter(labels, np.int64, len(lines))
+    def _sorted(self, classes: _Field) -> np.ndarray | None:
+        """Labels as places in `classes` of the source; they come numbered in the order of coming."""
+        values = classes.values(self.path)
+        if values is None:
+            return None
+        places = np.empty(len(self.classes), np.int64)
+        places[[classes.number[name] for name in self.classes]] = np.arange(len(self.classes))
+        labels: np.ndarray = places[values]
+        return labels
 
-    def _grouped(self, lines: list[_Line]) -> np.ndarray:
-        """Numbers in the order of coming: who is together with whom counts, not what a group is called."""
-        number: dict[str, int] = {}
-        rule = "give every line a group (path, TAB, class or nothing, TAB, group) or none"
-        groups = (
-            number.setdefault(self._given(line, line.group, "group", rule), len(number)) for line in lines
-        )
-        return np.fromiter(groups, np.int64, len(lines))
-
-    def _given(self, line: _Line, value: str | None, what: str, rule: str) -> str:
-        if value is None:
-            shown = f"{self.path}, line {line.number}: {line.name!r}"
-            raise DataError(f"{shown} has no {what} though others have; {rule}")
-        return value
-
-    def _check_some_exist(self, names: list[str]) -> None:
-        tried = [self.path.parent / name for name in islice(names, _LOOKED_AT)]
+    def _check_some_exist(self) -> None:
+        tried = [self.path.parent / name for name in islice(self._names, _LOOKED_AT)]
+        if not tried:
+            raise DataError(f"{self.path} lists no images: write one path a line")
         if not any(image.exists() for image in tried):
             raise DataError(
                 f"{self.path}: none of the first {len(tried)} images exists, such as {tried[0]}; relative "
@@ -87,34 +78,50 @@ class ListFileSource:
             )
 
 
-class _Line(NamedTuple):
-    number: int
-    name: str
-    label: str | None
-    group: str | None
+class _Field:
+    """What follows the paths after a TAB, a number for each word; every line has it or none."""
+
+    def __init__(self, what: str, form: str) -> None:
+        self.what, self.form = what, form
+        self.number: dict[str, int] = {}
+        self._given = array("q")
+        self._bare: tuple[int, str] | None = None  # the first line without, and its path
+
+    def add(self, word: str | None, line: int, name: str) -> None:
+        if word is not None:
+            self._given.append(self.number.setdefault(word, len(self.number)))
+        elif self._bare is None:
+            self._bare = line, name
+
+    def values(self, path: Path) -> np.ndarray | None:
+        """Int64, a number a line in the order of coming; None where no line has one."""
+        if self._given and self._bare:
+            line, name = self._bare
+            shown = f"{path}, line {line}: {name!r} has no {self.what} though others have"
+            raise DataError(f"{shown}; give every line a {self.what} {self.form} or none")
+        return np.array(self._given, np.int64) if self._given else None
 
 
-def _entries(path: Path) -> list[_Line]:
-    """What every line says, in the order of the file."""
+def _paths(path: Path, classes: _Field, groups: _Field) -> Iterator[str]:
+    """The path in every line, in the order of the file; what follows it goes to the fields."""
     try:
-        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
+            for number, ended in enumerate(file, start=1):
+                line = ended.removesuffix("\n")
+                if not line.strip() or line.startswith("#"):
+                    continue
+                name, *words = line.removesuffix("\r").split("\t")
+                if len(words) > 2 or not name or "\0" in name:
+                    raise DataError(
+                        f"{path}, line {number}: expected a path, or a path, one TAB and a class, and after "
+                        f"another TAB a group; got {line!r}"
+                    )
+                label, group = ([word.strip() or None for word in words] + [None, None])[:2]
+                classes.add(label, number, name)
+                groups.add(group, number, name)
+                yield name
     except OSError as error:
         raise DataError(f"cannot read the list file {path}: {error.strerror}") from error
-    entries: list[_Line] = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        name, *fields = line.removesuffix("\r").split("\t")
-        if len(fields) > 2 or not name or "\0" in name:
-            raise DataError(
-                f"{path}, line {number}: expected a path, or a path, one TAB and a class, and after another "
-                f"TAB a group; got {line!r}"
-            )
-        label, group = ([field.strip() or None for field in fields] + [None, None])[:2]
-        entries.append(_Line(number, name, label, group))
-    if not entries:
-        raise DataError(f"{path} lists no images: write one path a line")
-    return entries
 
 
 def _as_number(name: str) -> tuple[int, int, str]:

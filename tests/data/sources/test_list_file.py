@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,8 @@ def test_windows_line_ends_and_byte_order_mark_are_no_part_of_paths(tmp_path: Pa
     source = ListFileSource(listed(tmp_path, b"\xef\xbb\xbf1.png\tx\r\n2.png\ty\r\n", "1.png", "2.png"))
     check_source(source)
     assert source.classes == ("x", "y")
+    bare = ListFileSource(listed(tmp_path, b"1.png\r\n2.png\r\n"))
+    assert [bare[id].name for id in range(2)] == ["1.png", "2.png"]
 
 
 def test_fingerprint_follows_content_not_place(tmp_path: Path) -> None:
@@ -95,6 +98,7 @@ def test_groups_are_part_of_the_fingerprint_only_where_given(tmp_path: Path) -> 
         ("", "lists no images"),
         ("# only a comment\n", "lists no images"),
         ("1.png\ta\n2.png\n", "line 2: '2.png' has no label"),
+        ("# one\n1.png\n2.png\n3.png\ta\n", "line 2: '1.png' has no label.*give every line a label"),
         ("1.png\ta\tb\tc\n", "line 1: expected a path"),
         ("1.png\ta\tx\n2.png\tb\n", "line 2: '2.png' has no group"),
         ("1.png\t\tx\n2.png\t\t \n", "line 2: '2.png' has no group"),
@@ -107,6 +111,21 @@ def test_groups_are_part_of_the_fingerprint_only_where_given(tmp_path: Path) -> 
 def test_wrong_lists_are_refused_with_the_line(tmp_path: Path, text: str, named: str) -> None:
     with pytest.raises(DataError, match=named):
         ListFileSource(listed(tmp_path, text, "1.png", "2.png"))
+
+
+def test_a_long_list_is_held_in_few_bytes_and_never_whole(tmp_path: Path) -> None:
+    count = 50_000
+    lines = (f"photos/{id % 100:02d}/{id:06d}.png\tclass {id % 7}\tgroup {id % 9}\n" for id in range(count))
+    path = listed(tmp_path, "".join(lines), "photos/00/000000.png")
+    tracemalloc.start()
+    source = ListFileSource(path)
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert source[count - 1].name == "photos/99/049999.png"
+    assert source.labels is not None
+    assert source.labels[:9].tolist() == [0, 1, 2, 3, 4, 5, 6, 0, 1]
+    assert held < 60 * count  # 20 characters of path, 8 for a new folder each time, two numbers of 8 bytes
+    assert peak < 120 * count
 
 
 def test_one_missing_image_of_many_is_left_to_the_loader(tmp_path: Path) -> None:
