@@ -71,6 +71,37 @@ def test_asking_for_info_changes_nothing() -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in backbone.state_dict().items())
 
 
+@pytest.mark.parametrize("name", ["resnet10t", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_any_number_of_channels_is_normalised_by_the_average_of_three(name, channels) -> None:
+    backbone = create_backbone(name, size=64, options={"in_chans": channels}).eval()
+    colour = timm.get_pretrained_cfg(name)
+    assert backbone.channels == channels
+    assert backbone.mean == backbone.info.mean == pytest.approx((sum(colour.mean) / 3,) * channels)
+    assert backbone.std == backbone.info.std == pytest.approx((sum(colour.std) / 3,) * channels)
+    assert backbone(torch.zeros(2, channels, 64, 64)).shape == (2, backbone.embedding_dim)
+
+
+def test_three_channels_are_normalised_each_by_its_own() -> None:
+    backbone = create_backbone("resnet10t", size=64)
+    assert backbone.mean == timm.get_pretrained_cfg("resnet10t").mean
+    assert len(set(backbone.mean)) == 3
+
+
+def test_pretrained_weights_of_three_channels_serve_five(tmp_path) -> None:
+    """timm repeats the kernels of red, green and blue, and scales them so that their sum stays."""
+    torch.manual_seed(0)
+    colour = timm.create_model("resnet10t")
+    torch.save(colour.state_dict(), tmp_path / "colour.pth")
+    options = {"in_chans": 5, "pretrained_cfg_overlay": {"file": str(tmp_path / "colour.pth")}}
+    backbone = create_backbone("resnet10t", size=96, pretrained=True, options=options)
+    kernels = colour.conv1[0].weight
+    expected = torch.cat([kernels, kernels], dim=1)[:, :5] * (3 / 5)
+    assert torch.allclose(backbone.network.conv1[0].weight, expected)
+    assert torch.equal(backbone.network.layer4[0].conv1.weight, colour.layer4[0].conv1.weight)
+    assert backbone.info.loaded_fraction == 1.0
+
+
 def test_an_unknown_name_offers_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="resnet18"):
         create_backbone("resnet_18")

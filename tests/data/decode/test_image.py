@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from sslkit.contracts import Moment, Refused
 from sslkit.data.decode.image import PIXEL_LIMIT, decode_image, read_header
 from sslkit.errors import ConfigError, DecodeError
 
@@ -230,6 +231,14 @@ def test_truncated_jpeg_is_refused() -> None:
         decode_image(content[: len(content) // 2], canvas=300)
 
 
+def test_refused_content_and_parts_of_videos_are_no_images() -> None:
+    for read in (lambda content: decode_image(content, canvas=8), read_header):
+        with pytest.raises(DecodeError, match=r"^no sound, no picture$"):
+            read(Refused("no sound, no picture"))
+        with pytest.raises(DecodeError, match=r"a\.mp4: .*clip reader"):
+            read(Moment(Path("a.mp4"), 0.0, 1.0, 2.0, 25.0))
+
+
 def test_bad_files_are_named_with_the_reason(tmp_path: Path) -> None:
     bad = {
         "empty.jpg": (b"", "empty"),
@@ -307,7 +316,7 @@ def test_header_is_read_without_decoding() -> None:
     assert (header.format, header.mode, header.width, header.height) == ("JPEG", "RGB", 300, 200)
 
 
-@pytest.mark.parametrize("wrong", [{"channels": 2}, {"canvas": 0}])
+@pytest.mark.parametrize("wrong", [{"channels": 0}, {"canvas": 0}])
 def test_wrong_arguments_are_the_callers_fault(wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigError):
         decode_image(encoded(photo(4, 4), "PNG"), **{"canvas": 8, **wrong})
