@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from sslkit.contracts import Skipped, Source
+from sslkit.contracts import Content, Moment, Skipped, Source
+from sslkit.data.clips import Clips
+from sslkit.data.decode.frames_folder import list_frames
 from sslkit.data.decode.image import decode_image, read_header
+from sslkit.data.decode.moment import decode_moment
+from sslkit.data.decode.video import probe_video
 from sslkit.errors import DecodeError
+
+Number = TypeVar("Number", int, float)
 
 _QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
 _CANVAS = 32  # unreadable files show at any size; a small canvas lets JPEG skip most of the work
@@ -21,8 +28,10 @@ _CANVAS = 32  # unreadable files show at any size; a small canvas lets JPEG skip
 class Inspection:
     """Counts of a whole source, and what decoding `sampled` of its items showed.
 
-    classes: samples by class name. formats: decoded items by format and mode, such as "JPEG RGB".
+    classes: samples by class name. formats: decoded items by format and mode, such as "JPEG RGB", those of
+    video by container and codec, such as "avi mpeg4", or "folder JPEG RGB".
     widths, heights: quantiles in pixels, by name ("minimum", "5 %", "median", "95 %", "maximum").
+    videos: different videos among the items sampled. durations: quantiles of theirs in seconds.
     """
 
     count: int
@@ -33,30 +42,38 @@ class Inspection:
     widths: Mapping[str, int]
     heights: Mapping[str, int]
     unreadable: tuple[Skipped, ...]
+    videos: int = 0
+    durations: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain values that JSON can write."""
         return asdict(self)
 
 
-def inspect_source(source: Source, *, sample: int | None = 1000) -> Inspection:
-    """Count a source and decode `sample` evenly spread items, or all of them when it is None."""
+def inspect_source(source: Source, *, sample: int | None = 1000, channels: int = 3) -> Inspection:
+    """Count a source and decode `sample` evenly spread items, or all of them when it is None.
+
+    Of a video one frame is decoded, in the middle of the moment. channels: as a recipe's data.channels.
+    """
     count = len(source)
     wanted = count if sample is None else min(max(0, sample), count)
     ids = np.arange(wanted, dtype=np.int64) * count // max(1, wanted)
     formats: Counter[str] = Counter()
     sizes: list[tuple[int, int]] = []
     unreadable: list[Skipped] = []
+    videos: dict[Path, _Seen] = {}
+    durations: dict[Path, float] = {}
     for id in ids.tolist():
         item = source[id]
         try:
-            header = read_header(item.content)
-            decode_image(item.content, canvas=_CANVAS)
+            seen = _seen(item.content, videos, channels)
         except DecodeError as error:
             unreadable.append(Skipped(id, item.name, str(error)))
             continue
-        formats[f"{header.format} {header.mode}"] += 1
-        sizes.append((header.width, header.height))
+        formats[seen.format] += 1
+        sizes.append((seen.width, seen.height))
+        if isinstance(item.content, Moment):
+            durations[item.content.path] = item.content.duration
     return Inspection(
         count=count,
         fingerprint=source.fingerprint,
@@ -66,7 +83,36 @@ def inspect_source(source: Source, *, sample: int | None = 1000) -> Inspection:
         widths=_quantiles([width for width, _ in sizes]),
         heights=_quantiles([height for _, height in sizes]),
         unreadable=tuple(unreadable),
+        videos=len(durations),
+        durations=_quantiles([round(seconds, 3) for seconds in durations.values()]),
     )
+
+
+class _Seen(NamedTuple):
+    format: str
+    width: int
+    height: int
+
+
+def _seen(content: Content, videos: dict[Path, _Seen], channels: int) -> _Seen:
+    """Decode content; raises DecodeError. Headers of `videos` are read once."""
+    if isinstance(content, Moment):
+        decode_moment(content, Clips().still(content), canvas=_CANVAS)
+        if content.path not in videos:
+            videos[content.path] = _video_seen(content.path)
+        return videos[content.path]
+    header = read_header(content, channels=channels)
+    decode_image(content, canvas=_CANVAS, channels=channels)
+    return _Seen(f"{header.format} {header.mode}", header.width, header.height)
+
+
+def _video_seen(path: Path) -> _Seen:
+    if path.is_dir():
+        frame = read_header(list_frames(path)[0])
+        return _Seen(f"folder {frame.format} {frame.mode}", frame.width, frame.height)
+    header = probe_video(path)
+    container = header.format.partition(",")[0]  # one of the names of a family
+    return _Seen(f"{container} {header.codec}", header.width, header.height)
 
 
 def _class_counts(source: Source) -> dict[str, int]:
@@ -76,9 +122,9 @@ def _class_counts(source: Source) -> dict[str, int]:
     return dict(zip(source.classes, counts, strict=True))
 
 
-def _quantiles(values: list[int]) -> dict[str, int]:
+def _quantiles(values: list[Number]) -> dict[str, Number]:
     names = ("minimum", "5 %", "median", "95 %", "maximum")
     if not values:
         return {}
     found = np.quantile(values, _QUANTILES, method="nearest")
-    return {name: int(value) for name, value in zip(names, found, strict=True)}
+    return dict(zip(names, found.tolist(), strict=True))

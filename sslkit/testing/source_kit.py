@@ -6,14 +6,19 @@ import pickle
 
 import numpy as np
 
-from sslkit.contracts import Item, Source
+from sslkit.contracts import Item, Moment, Refused, Source
+from sslkit.data.clips import Clips
 from sslkit.data.decode.image import decode_image
+from sslkit.data.decode.moment import decode_moment
+
+_ROUNDING = 1e-6  # seconds by which the last moment may pass the end of its video
 
 
-def check_source(source: Source, *, sample: int = 16) -> None:
+def check_source(source: Source, *, sample: int = 16, channels: int = 3) -> None:
     """Raise AssertionError, saying what is wrong, unless `source` keeps the `Source` contract.
 
-    Looks at `sample` items spread evenly, which must all be decodable: give it a small sound data set.
+    Looks at `sample` items spread evenly, which must be decodable, but for some that the source itself may
+    refuse: give it a small sound data set. Of a moment of a video the frames in its middle are decoded.
     """
     name = type(source).__name__
     _require(isinstance(source, Source), f"{name} lacks one of {sorted(Source.__annotations__)} or a method")
@@ -30,14 +35,18 @@ def check_source(source: Source, *, sample: int = 16) -> None:
     copy = pickle.loads(pickle.dumps(source))  # what a spawned worker process receives; our own bytes
     _require(len(copy) == count, f"{name}: a pickled copy has {len(copy)} samples, not {count}")
     _require(copy.fingerprint == fingerprint, f"{name}: a pickled copy has another fingerprint")
-    for id in ids:
-        item = source[id]
+    items = [source[id] for id in ids]
+    for id, item in zip(ids, items, strict=True):
         _require(isinstance(item, Item), f"{name}[{id}] is a {type(item).__name__}, not an Item")
         _require(_same(item, source[id]), f"{name}[{id}] gave another item the second time")
         _require(_same(item, copy[id]), f"{name}[{id}] differs in a pickled copy")
-        _check_item(source, name, id, item)
+        _check_item(source, name, id, item, channels)
+    refused = sum(isinstance(item.content, Refused) for item in items)
+    _require(refused < len(items), f"{name} refuses all of its items; it should refuse to be built")
     _require(source.fingerprint == fingerprint, f"{name}.fingerprint changed after items were read")
     _check_read_many(source, name, ids)
+    _check_items(source, name, ids)
+    _check_order(source, name, count, copy)
     for outside in (count, -1):
         try:
             source[outside]
@@ -70,14 +79,20 @@ def _check_groups(source: Source, name: str, count: int) -> None:
     _require(groups.shape == (count,), f"{name}.groups has shape {groups.shape}, not ({count},)")
 
 
-def _check_item(source: Source, name: str, id: int, item: Item) -> None:
+def _check_item(source: Source, name: str, id: int, item: Item, channels: int) -> None:
     expected = None if source.labels is None else int(source.labels[id])
     _require(item.label == expected, f"{name}[{id}].label is {item.label}, but labels[{id}] is {expected}")
     _require(item.name != "", f"{name}[{id}].name is empty")
     side = source.native_side
+    if isinstance(item.content, Refused):
+        _require(item.content.reason != "", f"{name}[{id}] is refused without a reason")
+        return
+    if isinstance(item.content, Moment):
+        _check_moment(name, id, item.content)
+        return
     if side is not None:
         _require(isinstance(item.content, np.ndarray), f"{name} has a native_side, so items must be arrays")
-    pixels, (top, left, height, width) = decode_image(item.content, canvas=side or 64)
+    pixels, (top, left, height, width) = decode_image(item.content, canvas=side or 64, channels=channels)
     _require(height > 0 and width > 0, f"{name}[{id}] decodes to nothing")
     if isinstance(item.content, np.ndarray) and side is not None:
         largest = max(item.content.shape[:2])
@@ -86,6 +101,17 @@ def _check_item(source: Source, name: str, id: int, item: Item) -> None:
         _require(
             valid.shape[1:] == item.content.shape[:2], f"{name}[{id}] does not survive decoding unchanged"
         )
+
+
+def _check_moment(name: str, id: int, moment: Moment) -> None:
+    _require(moment.rate > 0, f"{name}[{id}] is of a video of {moment.rate} frames a second")
+    inside = moment.start >= 0 and moment.start + moment.length <= moment.duration + _ROUNDING
+    shown = f"{moment.start:g}..{moment.start + moment.length:g} s of 0..{moment.duration:g} s"
+    _require(moment.length > 0 and inside, f"{name}[{id}] is no part of its video: {shown}")
+    times = Clips(frames=2).still(moment)
+    pixels, (_, _, height, width) = decode_moment(moment, times, canvas=64)
+    _require(pixels.shape == (1, 2, 3, 64, 64), f"{name}[{id}] decodes to pixels of shape {pixels.shape}")
+    _require(height > 0 and width > 0, f"{name}[{id}] decodes to nothing")
 
 
 def _check_read_many(source: Source, name: str, ids: list[int]) -> None:
@@ -97,6 +123,36 @@ def _check_read_many(source: Source, name: str, ids: list[int]) -> None:
     for row, id in zip(many, ids, strict=True):
         content = source[id].content
         _require(np.array_equal(row, np.asarray(content)), f"{name}.read_many differs from {name}[{id}]")
+
+
+def _check_items(source: Source, name: str, ids: list[int]) -> None:
+    items = getattr(source, "items", None)
+    if items is None:
+        return
+    wanted = [*reversed(ids), ids[0]]  # in no order, one of them twice
+    many = items(np.array(wanted, dtype=np.int64))
+    _require(len(many) == len(wanted), f"{name}.items gave {len(many)} items for {len(wanted)} ids")
+    for item, id in zip(many, wanted, strict=True):
+        _require(_same(item, source[id]), f"{name}.items differs from {name}[{id}]")
+
+
+def _check_order(source: Source, name: str, count: int, copy: Source) -> None:
+    order = getattr(source, "order", None)
+    if order is None:
+        return
+    first = order(0, 0)
+    _require(isinstance(first, np.ndarray), f"{name}.order gave a {type(first).__name__}, not an array")
+    _require(first.dtype == np.int64, f"{name}.order is {first.dtype}, not int64")
+    _require(first.shape == (count,), f"{name}.order has shape {first.shape}, not ({count},)")
+    low, high = int(first.min()), int(first.max())
+    _require(low >= 0 and high < count, f"{name}.order holds ids {low}..{high}; they are 0..{count - 1}")
+    for who, again in (("the second time", order), ("in a pickled copy", copy.order)):  # type: ignore[attr-defined]
+        _require(np.array_equal(first, again(0, 0)), f"{name}.order(0, 0) is another {who}")
+    for what, others in (("epoch", [(0, 1), (0, 2)]), ("seed", [(1, 0), (2, 0)])):
+        other = any(
+            not np.array_equal(first, order(*one)) for one in others
+        )  # few samples may meet by chance
+        _require(count < 4 or other, f"{name}.order is the same whatever the {what}")
 
 
 def _same(one: Item, other: Item) -> bool:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from sslkit.data.decode.encode import write_video
 from sslkit.data.inspection import inspect_source
+from sslkit.data.mixed import MixedSource
 from sslkit.data.sources.folder import ImageFolderSource
+from sslkit.data.sources.video import VideoSource
 
 
 @pytest.fixture
@@ -43,6 +47,55 @@ def test_nothing_readable_leaves_sizes_empty(tmp_path: Path) -> None:
     found = inspect_source(ImageFolderSource(tmp_path))
     assert (found.widths, found.formats, len(found.unreadable)) == ({}, {}, 1)
     assert found.classes == {}
+
+
+@pytest.fixture
+def videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> VideoSource:
+    """Of 1, 2 and 3 seconds, and one that was cut off."""
+    monkeypatch.setenv("SSLKIT_CACHE", str(tmp_path / "cache"))
+    root = tmp_path / "videos"
+    for seconds, name in ((1, "run/1.avi"), (2, "run/2.avi"), (3, "walk/3.mp4")):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_video(path, np.zeros((5 * seconds, 32, 32 + 2 * seconds, 3), np.uint8), 5.0)
+    (root / "walk/bad.mp4").write_bytes((root / "walk/3.mp4").read_bytes()[:100])
+    return VideoSource(root)
+
+
+def test_of_videos_lengths_and_codecs_are_told(videos: VideoSource) -> None:
+    found = inspect_source(videos)
+    assert (found.count, found.sampled, found.videos) == (7, 7, 3)
+    assert found.classes == {"run": 3, "walk": 4}
+    assert found.formats == {"avi h264": 3, "mov h264": 3}
+    assert found.durations == {"minimum": 1.0, "5 %": 1.0, "median": 2.0, "95 %": 3.0, "maximum": 3.0}
+    assert (found.widths["minimum"], found.widths["maximum"], found.heights["median"]) == (34, 38, 32)
+    assert [(bad.name, bad.id) for bad in found.unreadable] == [("walk/bad.mp4", 6)]
+    assert "cut off" in found.unreadable[0].reason
+
+
+def test_a_video_that_was_damaged_since_then_is_unreadable(videos: VideoSource) -> None:
+    (videos.path / "run/2.avi").write_bytes(b"")
+    found = inspect_source(videos)
+    assert [bad.id for bad in found.unreadable] == [1, 2, 6]
+    assert found.videos == 2
+
+
+def test_folders_of_frames_and_images_beside_videos_are_told_apart(
+    folder: ImageFolderSource, videos: VideoSource, tmp_path: Path
+) -> None:
+    for number in range(4):
+        (tmp_path / "frames").mkdir(exist_ok=True)
+        Image.new("RGB", (20, 10)).save(tmp_path / f"frames/{number}.png")
+    frames = VideoSource(tmp_path / "frames", frames=True, rate=2.0)
+    found = inspect_source(MixedSource([folder, videos, frames], (1, 1, 1)))
+    assert found.formats == {"PNG L": 5, "JPEG RGB": 5, "avi h264": 3, "mov h264": 3, "folder PNG RGB": 2}
+    assert found.videos == 4
+    assert found.durations["maximum"] == 3.0
+
+
+def test_images_have_no_durations(folder: ImageFolderSource) -> None:
+    found = inspect_source(folder)
+    assert (found.videos, found.durations) == (0, {})
 
 
 def test_json_can_write_it(folder: ImageFolderSource) -> None:
