@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sslkit.data.views.operation import Parameters, Sometimes, check_number, on_chosen, per_image
+from sslkit.data.views.operation import Parameters, Sometimes, between, check_number, on_chosen, per_image
 from sslkit.keyed_random import Stream
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
@@ -119,6 +119,46 @@ def shift_hue(images: Tensor, turns: Tensor) -> Tensor:
         k.sub_((k / 6).floor_().mul_(6.0))
         torch.sub(value, torch.minimum(k, 4 - k).clamp_(0.0, 1.0).mul_(chroma), out=images[:, channel])
     return images
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntensityJitter:
+    """Brightness, then contrast, by random factors that all channels share; for any number of channels.
+
+    p: probability. brightness, contrast: factors are drawn from [max(0, 1 - value), 1 + value]. Contrast
+    moves each channel away from its own mean, so channels of unlike ranges keep their levels. Values are
+    clamped to [0, 1] after each.
+    """
+
+    name: ClassVar[str] = "intensity_jitter"
+    colour: ClassVar[bool] = False
+    p: float = 0.8
+    brightness: float = 0.4
+    contrast: float = 0.4
+
+    def __post_init__(self) -> None:
+        check_number(self.name, "p", self.p, 0.0, 1.0)
+        for option in ("brightness", "contrast"):
+            check_number(self.name, option, getattr(self, option), 0.0, math.inf)
+
+    def draw(self, stream: Stream) -> Parameters:
+        """chosen: bool (N,). brightness, contrast: factors (N,)."""
+        numbers = stream.uniform(3)
+        spreads = [(max(0.0, 1 - value), 1 + value) for value in (self.brightness, self.contrast)]
+        brightness, contrast = (between(numbers[:, k], *spread) for k, spread in enumerate(spreads, start=1))
+        return {"chosen": numbers[:, 0] < self.p, "brightness": brightness, "contrast": contrast}
+
+    def apply(self, images: Tensor, parameters: Parameters) -> Tensor:
+        """Images (N, C, H, W), C as it may be."""
+        return on_chosen(images, parameters, _intensity_jittered)
+
+
+def _intensity_jittered(images: Tensor, parameters: Parameters) -> Tensor:
+    contrast = parameters["contrast"]
+    images.mul_(per_image(parameters["brightness"])).clamp_(0.0, 1.0)
+    mean = torch.stack([mean_exactly(plane) for plane in images.unbind(dim=1)], dim=1)
+    constant = (1 - contrast)[:, None] * mean
+    return images.mul_(per_image(contrast)).add_(constant[:, :, None, None]).clamp_(0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)

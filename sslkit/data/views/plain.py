@@ -23,6 +23,8 @@ def evaluation_view(
 ) -> Tensor:
     """Centre crops, normalised: uint8 (N, C, S, S) and int64 (N, 4) to float32 (N, C, size, size).
 
+    Of video, uint8 (N, M, T, C, S, S), the first moment is seen: (N, T, C, size, size), a still where T is 1.
+
     The shorter side of the valid rectangle is resized to size / crop, antialiased; the central square stays.
     A rectangle of exactly size x size keeps its very pixels, whatever `crop` is. Raises ConfigError unless
     0 < crop <= 1.
@@ -31,6 +33,18 @@ def evaluation_view(
         raise ConfigError(
             f"crop is {crop}; it is the share of the shorter side to keep, above 0 and at most 1."
         )
+    if pixels.dim() == 6:
+        clips = pixels[:, 0]
+        count, frames = clips.shape[:2]
+        seen = evaluation_view(
+            clips.flatten(0, 1),
+            rectangles.repeat_interleave(frames, dim=0),
+            size=size,
+            mean=mean,
+            std=std,
+            crop=crop,
+        )
+        return seen if frames == 1 else seen.view(count, frames, *seen.shape[1:])
     images = resample(pixels, centre_windows(rectangles, size, crop), size).div_(255)
     means = torch.tensor(mean, dtype=torch.float32, device=pixels.device).view(-1, 1, 1)
     deviations = torch.tensor(std, dtype=torch.float32, device=pixels.device).view(-1, 1, 1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sslkit.contracts import Views
-from sslkit.data.views.named import custom, multi_crop
+from sslkit.data.views.named import byol, custom, multi_channel, multi_crop, simclr, simclr_small
 from sslkit.data.views.policy import ViewPolicy
 from sslkit.errors import ConfigError, SslkitError, UnknownNameError
 from sslkit.keyed_random import Keys
@@ -115,3 +115,26 @@ def test_a_custom_policy_may_have_views_of_two_sizes() -> None:
 def test_a_bad_option_is_refused(options: dict[str, Any], kind: type[SslkitError], told: str) -> None:
     with pytest.raises(kind, match=told):
         made(**options)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 13])
+@pytest.mark.parametrize("engine", ["exact", "fused"])
+def test_multi_channel_takes_any_number_of_channels(channels: int, engine: str) -> None:
+    views = multi_channel(size=24, mean=[0.5] * channels, std=[0.2] * channels, engine=engine)
+    pixels = batch()[0][:, :1].expand(-1, channels, -1, -1).contiguous()
+    made = views(pixels, *batch()[1:])
+    assert [tuple(view.shape) for view in made] == [(6, channels, 24, 24)] * 2
+    # Equal channels stay equal but for the noise: nothing knows colours.
+    quiet = multi_channel(
+        size=24, mean=[0.5] * channels, std=[0.2] * channels, engine=engine, gaussian_noise={"p": 0.0}
+    )
+    for view in quiet(pixels, *batch()[1:]):
+        torch.testing.assert_close(view, view[:, :1].expand_as(view), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("policy", [simclr, simclr_small, byol, multi_channel, multi_crop])
+def test_engine_and_sharing_reach_the_policy(policy: Any) -> None:
+    views = policy(size=32, mean=MEAN, std=STD, engine="fused", shared=True)
+    assert (views.engine, views.shared) == ("fused", True)
+    numbers = views.parameters(*batch()[1:])
+    assert all(torch.equal(view[1]["chosen"], numbers[0][1]["chosen"]) for view in numbers)

@@ -43,10 +43,10 @@ def everyone(count: int) -> Tensor:
     return torch.ones(count, dtype=torch.bool)
 
 
-def test_the_ten_operations_of_simclr_and_solarize_are_listed() -> None:
+def test_the_ten_operations_of_simclr_solarize_and_intensity_jitter_are_listed() -> None:
     assert set(OPERATIONS) == {
         *("crop_resize", "crop_resize_flip", "flip", "color_drop", "color_jitter", "rotate", "cutout"),
-        *("gaussian_noise", "gaussian_blur", "sobel", "original", "solarize"),
+        *("gaussian_noise", "gaussian_blur", "sobel", "original", "solarize", "intensity_jitter"),
     }
     assert all(kind.name == name for name, kind in OPERATIONS.items())
 

@@ -10,8 +10,9 @@ import yaml
 from torch import Tensor
 
 from sslkit.contracts import Views
-from sslkit.data.views import policy as module
-from sslkit.data.views.policy import POLICIES, ViewPolicy, build_views
+from sslkit.data.views import exact as module
+from sslkit.data.views.policy import ViewPolicy, build_views
+from sslkit.data.views.specs import POLICIES
 from sslkit.errors import ConfigError, DataError, SslkitError, UnknownNameError
 from sslkit.keyed_random import Keys
 
@@ -202,6 +203,7 @@ def test_options_change_an_operation_of_a_named_policy_and_only_there() -> None:
     [
         ("simcrl", {}, UnknownNameError, "did you mean 'simclr'"),
         ([[{"op": "fliip"}]], {}, UnknownNameError, "'flip'"),
+        ("simclr", {"engine": "fussed"}, UnknownNameError, "did you mean 'fused'"),
         ("simclr", {"color_jiter": {}}, UnknownNameError, "'color_jitter'"),
         ("simclr", {"solarize": {"p": 1.0}}, UnknownNameError, "operation of this policy 'solarize'"),
         ("simclr", {"color_jitter": {"strength": 1}}, UnknownNameError, "option of color_jitter"),
@@ -223,6 +225,73 @@ def test_a_bad_policy_is_refused_by_name(
 ) -> None:
     with pytest.raises(kind, match=told):
         built(spec, **options)
+
+
+def video(count: int, moments: int, frames: int, side: int) -> tuple[Tensor, Tensor, Keys]:
+    pixels, rectangles, ids = batch(count * moments * frames, side)
+    clips = pixels.view(count, moments, frames, 3, side, side)
+    return clips, rectangles[:count], Keys(2, 1, ids[:count])
+
+
+@pytest.mark.parametrize("engine", ["exact", "fused"])
+@pytest.mark.parametrize(("size", "side"), [(24, 30), (64, 70)])
+def test_all_frames_of_a_clip_take_one_draw(engine: str, size: int, side: int) -> None:
+    views = built([EVERYTHING, EVERYTHING[1:], {"size": 16, "operations": EVERYTHING}], size, engine=engine)
+    assert views.takes_clips
+    pixels, rectangles, keys = video(4, 2, 3, side)
+    made = views(pixels, rectangles, keys)
+    assert [tuple(view.shape) for view in made] == [(4, 3, 3, own, own) for own in (size, size, 16)]
+    for number, view in enumerate(made):
+        for frame in range(3):
+            alone = views(pixels[:, number % 2, frame], rectangles, keys)[number]
+            assert torch.equal(view[:, frame], alone)
+
+
+def test_a_clip_of_one_frame_is_an_image() -> None:
+    pixels, rectangles, keys = video(5, 2, 1, 30)
+    views = built("simclr")
+    made = views(pixels, rectangles, keys)
+    assert torch.equal(made[0], views(pixels[:, 0, 0], rectangles, keys)[0])
+    assert torch.equal(made[1], views(pixels[:, 1, 0], rectangles, keys)[1])
+
+
+def test_shared_views_of_one_moment_are_the_same_and_of_two_differ_in_time_alone() -> None:
+    views = built("simclr", shared=True)
+    pixels, rectangles, keys = video(6, 2, 1, 30)
+    first, second = views(pixels[:, :1], rectangles, keys)
+    assert torch.equal(first, second)
+    assert torch.equal(first, built("simclr")(pixels[:, 0, 0], rectangles, keys)[0])
+    later = views(pixels, rectangles, keys)[1]
+    assert torch.equal(later, views(pixels[:, 1, 0], rectangles, keys)[0])
+    assert views.with_engine("fused").shared
+
+
+def test_an_empty_batch_of_clips_gives_empty_views() -> None:
+    pixels, rectangles, keys = video(0, 2, 3, 30)
+    assert [tuple(view.shape) for view in built("simclr")(pixels, rectangles, keys)] == [
+        (0, 3, 3, 24, 24)
+    ] * 2
+
+
+def test_every_engine_draws_the_same_numbers() -> None:
+    _, rectangles, ids = batch(6, 30)
+    drawn = [
+        built("byol", engine=name).parameters(rectangles, Keys(0, 0, ids))
+        for name in ("exact", "fused", "kornia")
+    ]
+    for other in drawn[1:]:
+        for one, another in zip(drawn[0], other, strict=True):
+            for first, second in zip(one, another, strict=True):
+                assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_policy_goes_to_another_engine_as_it_is() -> None:
+    views = built("simclr", color_jitter={"p": 0.0})
+    pixels, rectangles, ids = batch(4, 30)
+    assert (views.engine, views.with_engine("fused").engine) == ("exact", "fused")
+    expected = views(pixels, rectangles, Keys(0, 0, ids))
+    again = views.with_engine("fused").with_engine("exact")(pixels, rectangles, Keys(0, 0, ids))
+    assert all(torch.equal(one, other) for one, other in zip(again, expected, strict=True))
 
 
 def test_colour_operations_are_refused_for_other_than_three_channels() -> None:

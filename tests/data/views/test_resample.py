@@ -165,3 +165,14 @@ def test_evaluation_view_takes_one_channel_and_refuses_a_crop_of_nothing() -> No
     assert evaluation_view(pixels, rectangles, size=14, mean=(0.5,), std=(0.5,)).shape == (2, 1, 14, 14)
     with pytest.raises(ConfigError, match="crop is 0"):
         evaluation_view(pixels, rectangles, size=14, mean=(0.5,), std=(0.5,), crop=0)
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_the_evaluation_view_of_a_clip_is_that_of_its_frames(frames: int) -> None:
+    pixels = torch.randint(0, 256, (2, 2, frames, 3, 24, 24), dtype=torch.uint8)
+    rectangles = torch.tensor([[0, 0, 24, 18], [0, 0, 20, 24]])
+    settings = {"size": 16, "mean": (0.5,) * 3, "std": (0.2,) * 3}
+    seen = evaluation_view(pixels, rectangles, **settings)
+    by_frame = [evaluation_view(pixels[:, 0, frame], rectangles, **settings) for frame in range(frames)]
+    expected = by_frame[0] if frames == 1 else torch.stack(by_frame, dim=1)
+    assert torch.equal(seen, expected)
