@@ -12,6 +12,7 @@ TINY = (
     "objective.projector_hidden=32",
     "objective.projector_outputs=16",
     "views.size=32",
+    "views.engine=fused",
     "batch.size=16",
     "schedule.epochs=2",
     "schedule.warmup_epochs=0",
@@ -24,6 +25,12 @@ TINY = (
 )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory) -> None:
+    """What is cached on disk stays inside the tests' own folder."""
+    os.environ["SSLKIT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture
 def tiny() -> list[str]:
     """Overrides for a run of two epochs in about a second, in float32 so that it repeats to the bit."""
@@ -34,6 +41,16 @@ def tiny() -> list[str]:
 def shapes() -> str:
     """64 generated images: four steps of 16 an epoch."""
     return "shapes:count=64,size=32"
+
+
+@pytest.fixture(scope="session")
+def videos(tmp_path_factory):
+    """Six videos of two seconds, in folders named after the shape that moves in them."""
+    from sslkit.data.moving_shapes import write_videos
+
+    folder = tmp_path_factory.mktemp("videos")
+    write_videos(folder, videos=6, seconds=2.0, size=64, rate=10.0, seed=0)
+    return folder
 
 
 @pytest.fixture

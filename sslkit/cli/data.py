@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from sslkit.cli.output import Json, print_facts, print_json
@@ -15,8 +17,12 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(group, name="data")
 
 
-def inspect(data: DataArgument, json: Json = False) -> None:
+def inspect(
+    data: DataArgument,
+    channels: Annotated[int, typer.Option(min=1, help="Channels of an image: 3 for RGB, 1 for grey.")] = 3,
+    json: Json = False,
+) -> None:
     """Count, decode and summarise the samples; name those that cannot be read."""
     from sslkit.runs.inspect import inspect as run
 
-    (print_json if json else print_facts)(run(data).to_dict())
+    (print_json if json else print_facts)(run(data, channels=channels).to_dict())

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+DATA_HELP = "Images, videos or .tar shards in a folder, .npz, list file, hf:NAME, or SOURCE:key=value,..."
 DataArgument = Annotated[
     str,
-    typer.Argument(metavar="DATA", help="Image folder, .npz arrays, list file, or SOURCE:key=value,..."),
+    typer.Argument(metavar="DATA", help=DATA_HELP),
 ]
 RecipeOption = Annotated[
     str | None, typer.Option("--recipe", "-r", help="A named recipe (`sslkit recipes list`) or a YAML file.")
@@ -32,7 +33,7 @@ def pretrain(
         str | None,
         typer.Argument(
             metavar="DATA",
-            help="Image folder, .npz arrays, list file, or SOURCE:key=value,...; default: the recipe's own.",
+            help=f"{DATA_HELP} Default: the recipe's own.",
         ),
     ] = None,
     overrides: Overrides = None,
@@ -42,8 +43,15 @@ def pretrain(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --out if it is there.")
     ] = False,
+    views_engine: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What makes the views: exact, fused, kornia, kornia_compiled, workers; default: timed here.",
+        ),
+    ] = None,
 ) -> None:
-    """Pretrain a backbone on unlabelled images.
+    """Pretrain a backbone on unlabelled images or videos.
 
     On N devices: `torchrun --nproc_per_node N -m sslkit pretrain DATA`.
     """
@@ -55,6 +63,8 @@ def pretrain(
     if data is not None and _is_setting(data):
         settings.insert(0, data)
         data = None
+    if views_engine is not None:
+        settings.append(f"views.engine={views_engine}")
     run(data, recipe=recipe, out=out, overwrite=overwrite, resume=resume, overrides=settings)
 
 

@@ -14,28 +14,18 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AliasChoices, Field, ValidationError, model_validator
 
+from sslkit.config.data import Data
 from sslkit.config.files import read_recipe
 from sslkit.config.mining import MiningPlan
 from sslkit.config.problems import describe
 from sslkit.config.section import Component, Count, Named, NotNegative, Positive, Section
+from sslkit.config.views import ViewsChoice
 from sslkit.errors import ConfigError
 from sslkit.yaml_text import line_of, parse_value, parse_yaml
 
 SMALL_VIEW = 64  # pixels; up to this side the ImageNet views leave too little to see
 BATCH_SIZE = ("size", "global")
 """The spellings of one key of `batch`; recipes are written with the first."""
-
-
-class Data(Section):
-    """Where the samples live, and how they travel: canvas is the side in pixels they are decoded to."""
-
-    path: str | None = None
-    split: str | None = None
-    canvas: Count | Literal["auto"] = "auto"
-    channels: Literal[1, 3] = 3
-    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
-    max_skipped: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Share of unreadable samples past which the run stops."""
 
 
 class Backbone(Named):
@@ -51,13 +41,6 @@ class ObjectiveChoice(Component):
     """What pretraining minimises, and the keyword arguments of its class."""
 
     name: Annotated[str, Field(min_length=1)] = "simclr"
-
-
-class ViewsChoice(Component):
-    """The view policy, the side of a view in pixels, and the keyword arguments of the policy."""
-
-    name: Annotated[str, Field(min_length=1)] = "auto"
-    size: Annotated[int, Field(ge=8)] = 224
 
 
 class OptimizerChoice(Section):
@@ -143,6 +126,14 @@ class Recipe(Section):
     """Steps between two lines of metrics."""
     seed: Annotated[int, Field(ge=0)] = 0
     trackers: Annotated[tuple[str, ...], Field(strict=False)] = ()
+
+    @model_validator(mode="after")
+    def _one_order(self) -> Recipe:
+        if self.data.mix and self.mining is not None and self.mining.hard_batches is not None:
+            raise ValueError(
+                "data.mix and mining.hard_batches both say what makes a batch; leave one of them out"
+            )
+        return self
 
     @property
     def peak_lr(self) -> float:

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from sslkit.contracts import Batch, Source
+from sslkit.contracts import Batch, Source, Views
+from sslkit.data.clips import Clips
+from sslkit.data.decoded_cache import DecodedCache
 from sslkit.data.reader import BatchReader
 from sslkit.errors import ConfigError, DataError
 from sslkit.keyed_random import permutation
@@ -27,10 +29,11 @@ _CANVAS_FACTOR = 1.5  # a random crop of a view rarely needs more pixels than th
 class Loader:
     """Global batch b of an epoch is order[b * batch_size : (b + 1) * batch_size]; a rank reads its share.
 
-    The order is the keyed permutation of (seed, epoch), the ids themselves without shuffle, or the caller's.
-    Shares are contiguous and differ by at most one sample, so that the shares of ranks 0, 1, ... together are
-    the batch of a single process. `workers` processes decode ahead and live until `close`, over all epochs;
-    0 reads in this process. One epoch is read at a time. Raises ConfigError for sizes that cannot work.
+    The order is the source's own, else the keyed permutation of (seed, epoch), the ids themselves without
+    shuffle, or the caller's. Shares are contiguous and differ by at most one sample, so that the shares of
+    ranks 0, 1, ... together are the batch of a single process. `workers` processes decode ahead and live
+    until `close`, over all epochs; 0 reads in this process, `threads` samples at a time. clips, still, cache
+    and views are the reader's. One epoch is read at a time. Raises ConfigError for sizes that cannot work.
     """
 
     def __init__(
@@ -42,6 +45,11 @@ class Loader:
         channels: int = 3,
         seed: int = 0,
         workers: int = 0,
+        threads: int = 1,
+        clips: Clips | None = None,
+        still: bool = False,
+        cache: DecodedCache | None = None,
+        views: Views | None = None,
         rank: int = 0,
         world: int = 1,
         shuffle: bool = True,
@@ -49,9 +57,9 @@ class Loader:
         pin_memory: bool = False,
     ) -> None:
         count = len(source)
-        if batch_size < 1 or canvas < 1 or workers < 0 or channels not in (1, 3):
-            given = f"batch_size={batch_size}, canvas={canvas}, workers={workers}, channels={channels}"
-            raise ConfigError(f"{given}: use sizes >= 1, workers >= 0, channels 1 or 3")
+        if batch_size < 1 or canvas < 1 or workers < 0 or channels < 1 or threads < 1:
+            given = f"batch_size={batch_size}, canvas={canvas}, channels={channels}, threads={threads}"
+            raise ConfigError(f"{given}, workers={workers}: use numbers >= 1, and workers >= 0")
         if not 0 <= rank < world:
             raise ConfigError(f"rank={rank}, world={world}: ranks are 0..world-1")
         if drop_last and batch_size > count:
@@ -66,7 +74,17 @@ class Loader:
         self.source, self.batch_size, self.seed, self.workers = source, batch_size, seed, workers
         self.canvas, self.channels, self.shuffle, self.drop_last = canvas, channels, shuffle, drop_last
         self.rank, self.world = rank, world
-        self._reader = BatchReader(source, canvas, channels)
+        self._reader = BatchReader(
+            source,
+            canvas,
+            channels,
+            clips=clips,
+            seed=seed,
+            still=still,
+            cache=cache,
+            threads=1 if workers else threads,
+            views=views,
+        )
         self._pin_memory = pin_memory
         self._plan = _Plan()
         self._workers: DataLoader[Batch] | None = None
@@ -88,12 +106,12 @@ class Loader:
         """
         if not 0 <= start <= len(self):
             raise ConfigError(f"start={start}: an epoch has {len(self)} batches")
-        return self._batches(
-            self._shares(self._order(epoch) if order is None else self._checked(order), start)
-        )
+        shares = self._shares(self._order(epoch) if order is None else self._checked(order), start)
+        return self._batches(shares, epoch)
 
-    def _batches(self, shares: list[Tensor]) -> Iterator[Batch]:
-        for batch in self._ahead(shares) if self.workers else map(self._read_here, shares):
+    def _batches(self, shares: list[Tensor], epoch: int) -> Iterator[Batch]:
+        here = (self._read_here(share, epoch) for share in shares)
+        for batch in self._ahead(shares, epoch) if self.workers else here:
             if self.drop_last and not len(batch):
                 raise DataError(_nothing_left(batch))
             yield batch
@@ -116,7 +134,12 @@ class Loader:
 
     def _order(self, epoch: int) -> Tensor:
         count = len(self.source)
-        return permutation(count, seed=self.seed, epoch=epoch) if self.shuffle else torch.arange(count)
+        if not self.shuffle:
+            return torch.arange(count)
+        own = getattr(self.source, "order", None)
+        if own is not None:
+            return torch.from_numpy(own(self.seed, epoch))
+        return permutation(count, seed=self.seed, epoch=epoch)
 
     def _checked(self, order: Tensor) -> Tensor:
         count = len(self.source)
@@ -136,12 +159,12 @@ class Loader:
         batches = (order[b * self.batch_size : (b + 1) * self.batch_size] for b in range(start, len(self)))
         return [batch.tensor_split(self.world)[self.rank] for batch in batches]
 
-    def _read_here(self, share: Tensor) -> Batch:
-        batch = self._reader.read(share)
+    def _read_here(self, share: Tensor, epoch: int) -> Batch:
+        batch = self._reader.read(share, epoch)
         return batch.pin_memory() if self._pin_memory else batch
 
-    def _ahead(self, shares: list[Tensor]) -> Iterator[Batch]:
-        self._plan.shares = shares
+    def _ahead(self, shares: list[Tensor], epoch: int) -> Iterator[Batch]:
+        self._plan.shares, self._plan.epoch = shares, epoch
         if self._workers is None:
             self._workers = DataLoader(
                 self._reader,  # type: ignore[arg-type]  # torch asks for __getitems__ alone, its type for more
@@ -159,30 +182,34 @@ class Loader:
 
     def _prefetch(self) -> int:
         share = math.ceil(self.batch_size / self.world)
-        batch_bytes = share * self.channels * self.canvas**2
+        batch_bytes = share * self._reader.sample_bytes
         return max(1, min(4, _PREFETCH_BYTES // (batch_bytes * self.workers)))
 
 
 class _Plan:
-    """The ids of the batches to come, looked up anew by the DataLoader at the start of every epoch."""
+    """The epoch and ids of the batches to come; the DataLoader asks anew at the start of every epoch."""
 
     def __init__(self) -> None:
         self.shares: list[Tensor] = []
+        self.epoch = 0
 
     def __iter__(self) -> Iterator[list[int]]:
-        return (share.tolist() for share in self.shares)
+        return ([self.epoch, *share.tolist()] for share in self.shares)
 
     def __len__(self) -> int:
         return len(self.shares)
 
 
-def choose_workers(source: Source, cores: int) -> int:
-    """Worker processes for a rank that has `cores` to itself.
+def choose_workers(source: Source, cores: int, device: str = "cpu") -> int:
+    """Worker processes for a rank that has `cores` to itself and computes on a device of this type.
 
-    None for arrays in memory, where a batch costs less than handing it over. For files all cores but one,
-    which stays with the computation, and at least one, so that decoding overlaps waiting for a device.
+    None for arrays in memory, where a batch costs less than handing it over; and none on a CPU, where workers
+    would take the cores from the computation, whose threads wait for each other: reading between the steps,
+    with all cores, is faster. For files and an accelerator all cores but one, and at least one.
     """
-    return 0 if source.native_side is not None else max(1, min(_MOST_WORKERS, cores - 1))
+    if source.native_side is not None or device == "cpu":
+        return 0
+    return max(1, min(_MOST_WORKERS, cores - 1))
 
 
 def choose_canvas(source: Source, view_size: int) -> int:

@@ -24,10 +24,13 @@ class Subset:
         self.splits: Sequence[str] = ()
         self.fingerprint = hashlib.sha256(source.fingerprint.encode() + self._ids.tobytes()).hexdigest()[:32]
 
+        self.video = bool(getattr(source, "video", False))
         groups: np.ndarray | None = getattr(source, "groups", None)
         self.groups = None if groups is None else groups[self._ids]
         if hasattr(source, "read_many"):  # offered only where the source offers it
             self.read_many = partial(_read_many, source, self._ids)
+        if hasattr(source, "items"):
+            self.items = partial(_items, source, self._ids)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -36,6 +39,11 @@ class Subset:
         if not 0 <= id < len(self):
             raise IndexError(f"id {id} is outside 0..{len(self) - 1}")
         return self._source[int(self._ids[id])]
+
+
+def _items(source: Any, ids: np.ndarray, positions: np.ndarray) -> list[Item]:
+    items: list[Item] = source.items(ids[positions])
+    return items
 
 
 def _read_many(source: Any, ids: np.ndarray, positions: np.ndarray) -> np.ndarray:

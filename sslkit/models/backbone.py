@@ -37,9 +37,9 @@ class Architecture:
 class Backbone(nn.Module):
     """A timm network without classifier.
 
-    `forward`: normalised pixels (N, C, H, W) to pooled embeddings (N, D). `feature_maps`: the same network's
-    intermediate maps, so that one set of weights serves both. State-dict keys are those of the timm model
-    behind the prefix "network.".
+    `forward`: normalised pixels (N, C, H, W) or clips (N, T, C, H, W) to pooled embeddings (N, D).
+    `feature_maps`: the same network's intermediate maps, so that one set of weights serves both. State-dict
+    keys are those of the timm model behind the prefix "network.".
     """
 
     def __init__(self, network: nn.Module, architecture: Architecture, *, weights: str = "random") -> None:
@@ -54,7 +54,13 @@ class Backbone(nn.Module):
             self.embedding_dim = head_width
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels (N, C, H, W) to embeddings (N, D)."""
+        """Normalised pixels (N, C, H, W), or of clips (N, T, C, H, W), to embeddings (N, D).
+
+        The embedding of a clip is the mean of its frames'.
+        """
+        if pixels.dim() == 5:
+            frames: Tensor = self.network(pixels.flatten(0, 1))
+            return frames.view(*pixels.shape[:2], -1).mean(dim=1)
         embedding: Tensor = self.network(pixels)
         return embedding
 

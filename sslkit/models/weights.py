@@ -31,8 +31,13 @@ def weights_hash(module: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def save_backbone(backbone: Backbone, folder: Path, *, size: int) -> str:
-    """Write weights and card into `folder`; return their hash. size: the input side it was trained at."""
+def save_backbone(
+    backbone: Backbone, folder: Path, *, size: int, frames: int = 1, stride: float = 1.0
+) -> str:
+    """Write weights and card into `folder`; return their hash.
+
+    size: the input side it was trained at; frames, stride: of the clips, one frame for still images.
+    """
     network = backbone.network
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     fingerprint = weights_hash(network)
@@ -43,6 +48,8 @@ def save_backbone(backbone: Backbone, folder: Path, *, size: int) -> str:
         "stem": architecture.stem,
         "options": dict(architecture.options),
         "size": size,
+        "frames": frames,
+        "stride": stride,
         "mean": list(backbone.mean),
         "std": list(backbone.std),
         "embedding_dim": backbone.embedding_dim,
@@ -74,6 +81,12 @@ def load_backbone(model: str | Path, *, size: int | None = None, pretrained: boo
 def saved_size(folder: Path) -> int:
     """The input side a saved backbone was trained at."""
     return int(_read_card(folder)["size"])
+
+
+def saved_clip(folder: Path) -> tuple[int, float]:
+    """Frames and stride of the clips a saved backbone was trained on."""
+    card = _read_card(folder)
+    return int(card.get("frames", 1)), float(card.get("stride", 1.0))
 
 
 def load_weights(backbone: Backbone, tensors: Mapping[str, Tensor], *, source: str) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import os
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sslkit.data.decode.suffixes import EXTENSIONS, VIDEO_EXTENSIONS
 from sslkit.errors import ConfigError, DataError
 from sslkit.registry.lookup import build, names, resolve
 from sslkit.yaml_text import parse_value
@@ -13,8 +17,13 @@ from sslkit.yaml_text import parse_value
 if TYPE_CHECKING:
     from sslkit.contracts import Source
 
-_BY_SUFFIX = {".csv": "list", ".lst": "list", ".npz": "npz", ".txt": "list"}
-_FORMS = "an image folder, an .npz file, a .txt, .csv or .lst list, or SOURCE:key=value,..."
+_BY_SUFFIX = {".csv": "list", ".lst": "list", ".npz": "npz", ".tar": "shards", ".txt": "list"}
+_FORMS = (
+    "a folder of images, videos or .tar shards, a video, an .npz file, a .txt, .csv or .lst list, shards as "
+    "PLACE-{000..012}.tar or by URL, hf:NAME, or SOURCE:key=value,..."
+)
+_LOOKED_AT = 2000
+"""Files of a folder looked at to tell what it holds."""
 
 
 def open_source(data: str, *, split: str | None = None) -> Source:
@@ -29,6 +38,10 @@ def open_source(data: str, *, split: str | None = None) -> Source:
     if data and path.exists():
         source: Source = build("source", _source_of(path), path, **options)
         return source
+    named = data.partition(":")[0] in names("source")
+    if not named and ("://" in data or ("{" in data and data.endswith(".tar"))):
+        shards: Source = build("source", "shards", data, **options)
+        return shards
     return _named_source(data, path, options)
 
 
@@ -51,10 +64,29 @@ def _named_source(data: str, path: Path, options: dict[str, Any]) -> Source:
 
 def _source_of(path: Path) -> str:
     if path.is_dir():
-        return "folder"
+        return _folder_of(path)
+    if path.suffix.lower() in VIDEO_EXTENSIONS:
+        return "video"
     if path.suffix.lower() not in _BY_SUFFIX:
         raise DataError(f"'{path}' is a single file of no known form; DATA is {_FORMS}")
     return _BY_SUFFIX[path.suffix.lower()]
+
+
+def _folder_of(path: Path) -> str:
+    """What a folder is read as: images wherever there is one, else videos, else shards."""
+    if (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file():
+        return "hf"
+    suffixes = {Path(name).suffix.lower() for name in islice(_files(path), _LOOKED_AT)}
+    if not suffixes & EXTENSIONS:
+        if suffixes & VIDEO_EXTENSIONS:
+            return "video"
+        if ".tar" in suffixes:
+            return "shards"
+    return "folder"
+
+
+def _files(path: Path) -> Iterator[str]:
+    return (name for _, _, names in os.walk(path) for name in names)
 
 
 def _missing(data: str, path: Path) -> DataError:

@@ -31,9 +31,12 @@ def sslkit_sources() -> dict[str, str]:
     """One file per place where samples live in `data/sources/`."""
     return {
         "folder": "sslkit.data.sources.folder:ImageFolderSource",
+        "hf": "sslkit.data.sources.hf:HFSource",
         "list": "sslkit.data.sources.list_file:ListFileSource",
         "npz": "sslkit.data.sources.arrays:ArraysSource",
         "shapes": "sslkit.data.sources.shapes:ShapesSource",
+        "shards": "sslkit.data.sources.shards:ShardsSource",
+        "video": "sslkit.data.sources.video:VideoSource",
     }
 
 
@@ -43,6 +46,7 @@ def sslkit_view_policies() -> dict[str, str]:
     return {
         "byol": "sslkit.data.views.named:byol",
         "custom": "sslkit.data.views.named:custom",
+        "multi_channel": "sslkit.data.views.named:multi_channel",
         "multi_crop": "sslkit.data.views.named:multi_crop",
         "simclr": "sslkit.data.views.named:simclr",
         "simclr_small": "sslkit.data.views.named:simclr_small",

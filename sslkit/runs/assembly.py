@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,18 +17,22 @@ from torch import Tensor, nn
 
 from sslkit.config import Recipe
 from sslkit.contracts import Objective, Source, Views
-from sslkit.data.loader import Loader, choose_canvas, choose_workers
+from sslkit.data.loader import Loader
+from sslkit.data.views.randomisation import Randomisation
 from sslkit.errors import ConfigError
 from sslkit.mining.miner import Miner
 from sslkit.models.backbone import Backbone, create_backbone
 from sslkit.models.batchnorm import synchronize_batchnorm
-from sslkit.registry import build, open_source
+from sslkit.registry import build
+from sslkit.runs.autopilot import make_views, settle_engine
 from sslkit.runs.mining import build_miner
+from sslkit.runs.reading import decoded_cache, training_loader
 from sslkit.training.caching import refuse_batchnorm
 from sslkit.training.learner import Learner
 from sslkit.training.memory import choose_micro
 from sslkit.training.optim import build_optimizer
 from sslkit.training.precision import PRECISIONS, Layout, choose_layout, memory_format
+from sslkit.training.stopwatch import Stopwatch
 
 # accelerate ignores a launcher's ranks on a machine without accelerator unless it is told to use the CPU.
 _ON_CPU = not torch.accelerator.is_available()
@@ -52,6 +55,16 @@ class Parts:
     miner: Miner | None
     chunks: int
     """Parts in which a process embeds its share of a batch; the same number on all."""
+    stopwatch: Stopwatch
+    engine_milliseconds: dict[str, float]
+    """What the views of one image took with each engine that was tried; empty when none was."""
+    notes: list[str]
+    """What a person should know of how the parts were chosen."""
+
+    @property
+    def randomisation(self) -> Randomisation | None:
+        """What widens and narrows the ranges of the views, where a recipe asks for it."""
+        return getattr(self.views, "randomisation", None)
 
     @property
     def second_stage(self) -> list[nn.Parameter]:
@@ -67,19 +80,6 @@ class Parts:
     def total_steps(self) -> int:
         """Optimiser steps of the whole run."""
         return self.steps_per_epoch * self.recipe.schedule.epochs
-
-
-def resolve(recipe: Recipe, source: Source) -> Recipe:
-    """Fix what "auto" means for this data, so that the run's config.yaml repeats it anywhere."""
-    canvas = recipe.data.canvas if recipe.data.canvas != "auto" else choose_canvas(source, recipe.views.size)
-    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"canvas": canvas})})
-
-
-def open_data(recipe: Recipe) -> Source:
-    """The source of a recipe; raises ConfigError when it names none."""
-    if recipe.data.path is None:
-        raise ConfigError("no data given: name a folder, e.g. `sslkit pretrain PHOTOS`, or set data.path")
-    return open_source(recipe.data.path, split=recipe.data.split)
 
 
 def process() -> PartialState:
@@ -101,25 +101,17 @@ def assemble(recipe: Recipe, source: Source, *, project_dir: str) -> Parts:
         pretrained=recipe.backbone.pretrained,
         options=network_options(recipe),
     )
-    views = make_views(recipe, backbone)
     objective = build("objective", recipe.objective.name, backbone, **recipe.objective.options)
     if getattr(objective, "needs_labels", False) and source.labels is None:
         raise ConfigError(
-            f"objective '{recipe.objective.name}' trains on labels and {recipe.data.path} has none; give "
+            f"objective '{recipe.objective.name}' trains on labels and {recipe.data.address} has none; give "
             "labelled data (class folders, a list with classes), or choose an objective that needs none, "
             "such as simclr"
         )
-    loader = Loader(
-        source,
-        batch_size=recipe.batch.size,
-        canvas=cast(int, recipe.data.canvas),
-        channels=recipe.data.channels,
-        seed=recipe.seed,
-        workers=_workers(recipe, source),
-        rank=state.process_index,
-        world=state.num_processes,
-        pin_memory=state.device.type == "cuda",
-    )
+    recipe, engine_milliseconds = settle_engine(recipe, source, backbone, state)
+    views = make_views(recipe, backbone)
+    kept = decoded_cache(recipe, source)
+    loader = training_loader(recipe, source, views, state, kept.cache)
     if len(loader) < recipe.batch.accumulate:
         raise ConfigError(
             f"batch.accumulate={recipe.batch.accumulate} batches of {recipe.batch.size} need more than the "
@@ -160,6 +152,9 @@ def assemble(recipe: Recipe, source: Source, *, project_dir: str) -> Parts:
         layout=layout,
         miner=_miner(recipe, source, inner, views, len(loader) // recipe.batch.accumulate, project_dir),
         chunks=chunks,
+        stopwatch=Stopwatch(state.device),
+        engine_milliseconds=engine_milliseconds,
+        notes=[kept.reason] if kept.cache is not None else [],
     )
 
 
@@ -172,7 +167,9 @@ def _with_micro(
     device, dtype = state.device, PRECISIONS[layout.precision]
 
     def blank(rows: int) -> list[Tensor]:
-        shape = (rows, recipe.data.channels, views.size, views.size)
+        shape = (rows, *_frames(recipe), recipe.data.channels, views.size, views.size)
+        if len(shape) == 5:
+            return [torch.zeros(shape, device=device) for _ in range(views.count)]
         one = torch.zeros(shape, device=device).contiguous(memory_format=memory_format(layout))
         return [one.clone() for _ in range(views.count)]
 
@@ -181,6 +178,12 @@ def _with_micro(
         fitting = choose_micro(learner, blank, rows=rows, device=device)
     micro = min(gather_object([fitting]))
     return recipe.model_copy(update={"batch": recipe.batch.model_copy(update={"micro": micro})})
+
+
+def _frames(recipe: Recipe) -> tuple[int, ...]:
+    """The axis of frames that views of clips have."""
+    clip = recipe.data.clip
+    return (clip.frames,) if clip is not None and clip.frames > 1 else ()
 
 
 def _chunks(recipe: Recipe, state: PartialState) -> int:
@@ -210,24 +213,12 @@ def _miner(
 def _output_width(learner: Learner, views: Views, recipe: Recipe) -> int:
     """The width of what the objective compares, which is that of the bank's slots."""
     device = next(learner.parameters()).device
-    blank = torch.zeros(2, recipe.data.channels, views.size, views.size, device=device)
+    shape = (2, *_frames(recipe), recipe.data.channels, views.size, views.size)
+    blank = torch.zeros(shape, device=device)
     learner.eval()
     width = int(learner([blank] * views.count).outputs[0].shape[1])
     learner.train()
     return width
-
-
-def make_views(recipe: Recipe, backbone: Backbone) -> Views:
-    """The recipe's view policy, normalising as the backbone expects."""
-    views: Views = build(
-        "view_policy",
-        recipe.views.name,
-        size=recipe.views.size,
-        mean=backbone.mean,
-        std=backbone.std,
-        **recipe.views.options,
-    )
-    return views
 
 
 def network_options(recipe: Recipe) -> dict[str, object]:
@@ -236,14 +227,6 @@ def network_options(recipe: Recipe) -> dict[str, object]:
     if recipe.data.channels != 3:
         options.setdefault("in_chans", recipe.data.channels)
     return options
-
-
-def _workers(recipe: Recipe, source: Source) -> int:
-    if recipe.data.workers != "auto":
-        return recipe.data.workers
-    # The launcher says how many processes share this machine.
-    sharing = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return choose_workers(source, max(1, (os.cpu_count() or 1) // sharing))
 
 
 def _layout(recipe: Recipe, backbone: Backbone, state: PartialState) -> Layout:

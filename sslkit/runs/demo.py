@@ -11,6 +11,7 @@ from rich.console import Console
 
 from sslkit.config import load_recipe
 from sslkit.contracts import Source
+from sslkit.data.pictures import picture
 from sslkit.evaluation.features import Features
 from sslkit.evaluation.projection import tsne
 from sslkit.evaluation.report import Result, table, text_table, write_results
@@ -28,7 +29,7 @@ from sslkit.runs.evaluate import (
 )
 from sslkit.runs.pretrain import pretrain
 from sslkit.runs.report import add_curves, add_views
-from sslkit.runs.retrieve import build_index, picture
+from sslkit.runs.retrieve import PICTURE_SIDE, build_index
 from sslkit.runs.run_folder import RunFolder
 
 RECIPE = "demo"
@@ -146,10 +147,18 @@ def _add_neighbours(page: Page, index: Index, splits: Splits, embedder: Embedder
     hits = index.search(test.embeddings[first].numpy(), NEIGHBOURS, model_hash=embedder.model_hash)
     for row, neighbours in zip(first, hits, strict=True):
         query = splits.test[int(test.ids[row])]
-        tiles = [Tile(picture(query), splits.test.classes[int(test.labels[row])], "query", first=True)]
+        tiles = [
+            Tile(
+                picture(query, side=PICTURE_SIDE),
+                splits.test.classes[int(test.labels[row])],
+                "query",
+                first=True,
+            )
+        ]
         for hit in neighbours:
             name = "" if hit.label is None else splits.train.classes[hit.label]
-            tiles.append(Tile(picture(splits.train[hit.id]), name, f"{hit.similarity:.3f}", hit.similarity))
+            found = picture(splits.train[hit.id], side=PICTURE_SIDE)
+            tiles.append(Tile(found, name, f"{hit.similarity:.3f}", hit.similarity))
         page.images(tiles)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,13 @@ from typing import Any
 import torch
 
 from sslkit.contracts import Skipped, Source
+from sslkit.data.clips import Clips
 from sslkit.data.loader import Loader, choose_canvas, choose_workers
+from sslkit.data.reader import holds_video
 from sslkit.data.views.plain import evaluation_view
 from sslkit.evaluation.features import Features, joined, stream
 from sslkit.models.backbone import Backbone
-from sslkit.models.weights import load_backbone, saved_size, weights_hash
+from sslkit.models.weights import load_backbone, saved_clip, saved_size, weights_hash
 from sslkit.training.progress import ProgressLine
 
 CROP = 0.875
@@ -31,6 +33,8 @@ class Embedder:
     size: int
     model: str
     device: torch.device
+    clips: Clips = field(default_factory=Clips)
+    """What is seen of videos; the network embeds still images all the same."""
 
     @property
     def model_hash(self) -> str:
@@ -58,7 +62,10 @@ class Embedder:
             batch_size=batch_size,
             canvas=choose_canvas(source, self.size),
             channels=self.backbone.channels,
-            workers=choose_workers(source, os.cpu_count() or 1) if len(source) > batch_size else 0,
+            workers=self._workers(source) if len(source) > batch_size else 0,
+            threads=torch.get_num_threads(),
+            clips=self.clips if holds_video(source) else None,
+            still=True,
             shuffle=False,
             drop_last=False,
         )
@@ -76,6 +83,9 @@ class Embedder:
                     f"the first: {first.name}: {first.reason}"
                 )
 
+    def _workers(self, source: Source) -> int:
+        return choose_workers(source, os.cpu_count() or 1, self.device.type)
+
     def features(self, source: Source, *, progress: bool = True) -> Features:
         """All embeddings in one piece; raises DataError when nothing decodes."""
         return joined(self.stream(source, progress=progress))
@@ -87,7 +97,9 @@ def open_embedder(model: str | Path, *, pretrained: bool = True) -> Embedder:
     folder = Path(model)
     size = saved_size(folder) if folder.is_dir() else _own_size(backbone)
     name = str(folder.resolve()) if folder.is_dir() else str(model)
-    return Embedder(on_device(backbone), size, name, default_device())
+    frames, stride = saved_clip(folder) if folder.is_dir() else (1, 1.0)
+    clips = Clips(frames=frames, stride=stride)
+    return Embedder(on_device(backbone), size, name, default_device(), clips)
 
 
 def on_device(backbone: Backbone) -> Backbone:

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 
 from sslkit.contracts import Source
+from sslkit.data.clips import Clips
 from sslkit.data.loader import Loader, choose_canvas
+from sslkit.data.reader import holds_video
 from sslkit.data.subset import Subset
 from sslkit.data.views.plain import evaluation_view
 from sslkit.errors import ConfigError, DataError
@@ -195,11 +197,14 @@ def _pixels(source: Source) -> Features:
         batch_size=min(256, len(source)),
         canvas=choose_canvas(source, _PIXEL_SIDE),
         workers=0,
+        clips=Clips() if holds_video(source) else None,
+        still=True,
         shuffle=False,
         drop_last=False,
     )
     for batch in loader.epoch(0):
-        zeros, ones = [0.0] * batch.pixels.shape[1], [1.0] * batch.pixels.shape[1]
+        channels = batch.pixels.shape[-3]
+        zeros, ones = [0.0] * channels, [1.0] * channels
         images = evaluation_view(
             batch.pixels, batch.rectangles, size=_PIXEL_SIDE, mean=zeros, std=ones, crop=1.0
         )

@@ -8,6 +8,6 @@ from sslkit.data.inspection import Inspection, inspect_source
 from sslkit.registry import open_source
 
 
-def inspect(data: str | Path) -> Inspection:
+def inspect(data: str | Path, *, channels: int = 3) -> Inspection:
     """Count and sample a data set; raises DataError when there is nothing to look at."""
-    return inspect_source(open_source(str(data)))
+    return inspect_source(open_source(str(data)), channels=channels)

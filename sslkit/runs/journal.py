@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
@@ -16,6 +15,7 @@ from sslkit.runs.watch import Watch
 from sslkit.training.checkpoint import Position
 from sslkit.training.monitor import Diary
 from sslkit.training.progress import ProgressLine
+from sslkit.training.stopwatch import told
 
 
 class Journal:
@@ -32,7 +32,8 @@ class Journal:
         self._skipped = _already_skipped(folder)
         self._skipped_before = len(self._skipped)  # by all processes; what comes is this process's own
         self._figures: dict[str, str] = {}
-        self._since, self._rows, self._waited, self._mined = time.perf_counter(), 0, 0.0, 0.0
+        self._rows = 0
+        self._split: dict[str, float] = {}
 
     def __enter__(self) -> Journal:
         if self._parts.recipe.trackers:
@@ -55,10 +56,6 @@ class Journal:
         """A lasting line above the progress bar."""
         self._line.say(line)
 
-    def waited(self, seconds: float) -> None:
-        """Time the loop spent waiting for data."""
-        self._waited += seconds
-
     def skipped(self, samples: Sequence[Skipped]) -> None:
         """List samples that could not be decoded; raises DataError when they are too large a share."""
         fresh = [sample for sample in samples if sample.id not in self._skipped]
@@ -80,15 +77,16 @@ class Journal:
     def step(self, position: Position, rows: int, lr: float, taken: Taken) -> None:
         """Count a step; write its figures where it was measured, which waits for the device."""
         self._rows += rows
-        self._mined += taken.seconds_mining
         if self._parts.miner is not None:
             reports = self._parts.miner.refresher.reports
             while reports:
                 self.say(reports.pop(0))
         if not taken.figures:
             return
-        now = time.perf_counter()
-        seconds = max(now - self._since, 1e-9)
+        split = self._parts.stopwatch.take()
+        seconds = max(sum(split.values()), 1e-9)
+        for phase, spent in split.items():
+            self._split[phase] = self._split.get(phase, 0.0) + spent
         outcome = taken.outcome
         figures = {
             "epoch": position.epoch,
@@ -96,16 +94,14 @@ class Journal:
             **{name: float(value) for name, value in {**outcome.terms, **taken.figures}.items()},
             "lr": lr,
             "images_per_second": self._rows / seconds,
-            "wait_share": self._waited / seconds,
+            **{f"share_{phase}": spent / seconds for phase, spent in split.items()},
         }
-        if self._parts.miner is not None:
-            figures["mining_share"] = self._mined / seconds
-        self._since, self._rows, self._waited, self._mined = now, 0, 0.0, 0.0
+        self._rows = 0
         self._write("step", position.step, figures)
         self._figures |= {
             "loss": f"{figures['loss']:.3f}",
             "images/s": f"{figures['images_per_second']:.0f}",
-            "wait": f"{figures['wait_share']:.0%}",
+            "wait": f"{figures['share_wait']:.0%}",
         }
         self._line.update(position.step, self._figures)
 
@@ -113,13 +109,17 @@ class Journal:
         """Let the online monitor look at the backbone, on the main process."""
         if self._watch is None:
             return
-        began = time.perf_counter()
         figures = self._watch.look(self._parts)
         if "knn" in figures:
             self._figures["k-NN"] = f"{figures['knn']:.3f}"
         self._write("monitor", position.step, {"epoch": position.epoch, **figures})
         self._line.update(position.step, self._figures)
-        self._since += time.perf_counter() - began  # the look is not the loop's time
+
+    def tell_split(self) -> None:
+        """Say where the time of the steps so far went."""
+        shares = told(self._split)
+        if shares:
+            self.say(f"a step's time: {shares}")
 
     def _write(self, kind: str, step: int, figures: dict[str, Any]) -> None:
         if self._diary:

@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 
 from sslkit.atomic import replace_text
 from sslkit.contracts import Source
+from sslkit.data.pictures import picture
 from sslkit.errors import ConfigError, DecodeError
 from sslkit.evaluation.features import Features
 from sslkit.mining.confusions import Confusions, Kind, Pair, find_confusions
 from sslkit.page import Page, Tile
 from sslkit.registry import open_source
-from sslkit.runs.assembly import open_data
 from sslkit.runs.bootstrap import Bootstrap, bootstrap_class
 from sslkit.runs.embedder import Embedder, open_embedder
-from sslkit.runs.retrieve import picture
+from sslkit.runs.reading import open_data
+from sslkit.runs.retrieve import PICTURE_SIDE
 from sslkit.runs.run_folder import RunFolder
 from sslkit.training.progress import ProgressLine
 
@@ -288,12 +289,12 @@ def _opened(model: str | Path, data: str | Path | None) -> tuple[Embedder, Sourc
             f"{model} is no run folder, so it has no data of its own; name DATA after the model"
         )
     recipe = RunFolder(Path(model)).recipe()
-    return open_embedder(model), open_data(recipe), str(recipe.data.path)
+    return open_embedder(model), open_data(recipe), recipe.data.address
 
 
 def _picture(source: Source, id: int) -> NDArray[np.uint8] | None:
     try:
-        return picture(source[id])
+        return picture(source[id], side=PICTURE_SIDE)
     except DecodeError:
         return None
 

@@ -8,7 +8,6 @@ happens in a step stands in step.py.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
@@ -23,15 +22,17 @@ from sslkit.contracts import Batch
 from sslkit.distributed import any_rank
 from sslkit.errors import DivergedError, InterruptedRunError, RunError
 from sslkit.models.weights import save_backbone
-from sslkit.runs.assembly import Parts, assemble, open_data, resolve
+from sslkit.runs.assembly import Parts, assemble
 from sslkit.runs.interruption import Interruption
 from sslkit.runs.journal import Journal
+from sslkit.runs.reading import open_data, resolve
 from sslkit.runs.report import write_report
 from sslkit.runs.run_folder import RunFolder, create_folder, planned_folder
 from sslkit.runs.state import on_main, restore_state, save_state
 from sslkit.runs.step import take_step
 from sslkit.training.checkpoint import Position, has_checkpoint, load_checkpoint
 from sslkit.training.optim import cosine_lr, set_lr
+from sslkit.training.stopwatch import OUTSIDE
 
 
 def pretrain(
@@ -58,7 +59,7 @@ def pretrain(
     settings = load_recipe(recipe, overrides)
     if data is not None:
         settings = settings.model_copy(
-            update={"data": settings.data.model_copy(update={"path": _lasting(data)})}
+            update={"data": settings.data.model_copy(update={"path": _lasting(data), "mix": ()})}
         )
     source = open_data(settings)
     settings = resolve(settings, source)
@@ -88,7 +89,7 @@ def _resume(run: Path, progress: bool) -> Path:
     position, state, problems = load_checkpoint(folder.checkpoints)
     if state["fingerprint"] != source.fingerprint:
         raise RunError(
-            f"{settings.data.path} changed since the run was started ({state['samples']} samples then, "
+            f"{settings.data.address} changed since the run was started ({state['samples']} samples then, "
             f"{len(source)} now); restore it, or start a new run on the new data"
         )
     restore_state(parts, state)
@@ -113,13 +114,22 @@ def _run(
         for note in notes:
             journal.say(f"warning: {note}; using the checkpoint before it")
         journal.say(_headline(parts, folder, position))
+        for note in parts.notes:
+            journal.say(note)
         _train(parts, folder, position, journal, interruption)
         journal.say(
             f"done; look at {folder.report}, then: sslkit evaluate {folder.path} --data LABELLED, "
-            f"or: sslkit index build {folder.path} {parts.recipe.data.path} --out INDEX"
+            f"or: sslkit index build {folder.path} {parts.recipe.data.address} --out INDEX"
         )
     if parts.accelerator.is_main_process:
-        save_backbone(parts.backbone, folder.path, size=parts.recipe.views.size)
+        clip = parts.recipe.data.clip
+        save_backbone(
+            parts.backbone,
+            folder.path,
+            size=parts.recipe.views.size,
+            frames=clip.frames if clip else 1,
+            stride=clip.stride if clip else 1.0,
+        )
         write_report(folder, parts.source, parts.recipe)
     parts.accelerator.wait_for_everyone()
     return folder.path
@@ -133,6 +143,7 @@ def _train(
     on_cpu = device.type == "cpu"
     if position.step == 0:
         journal.look(position)
+    parts.stopwatch.start()
     while position.epoch < recipe.schedule.epochs:
         parts.learner.train()
         for batches in _steps(parts, position, journal):
@@ -148,7 +159,8 @@ def _train(
             first_bad = torch.where((first_bad < 0) & ~taken.outcome.loss.isfinite(), step, first_bad)
             if on_cpu or last_of_log:
                 _refuse_divergence(first_bad, parts, folder)
-            journal.step(position, _rows(batches, parts), lr, taken)
+            with parts.stopwatch.phase("logging"):
+                journal.step(position, _rows(batches, parts), lr, taken)
             due = recipe.checkpoint.every_steps is not None and step % recipe.checkpoint.every_steps == 0
             stop = _asked_to_stop(parts, interruption, agree=on_cpu or last_of_log)
             if due or stop:
@@ -163,8 +175,11 @@ def _train(
         position = Position(position.step, position.epoch + 1, 0)
         ended = position.epoch == recipe.schedule.epochs
         _refuse_divergence(first_bad, parts, folder)
+        if position.epoch == 1 or ended:
+            journal.tell_split()
         if ended or position.epoch % recipe.monitor.every_epochs == 0:
-            journal.look(position)
+            with parts.stopwatch.phase(OUTSIDE):
+                journal.look(position)
         if ended or position.epoch % recipe.checkpoint.every_epochs == 0:
             save_state(parts, folder, position)
 
@@ -177,9 +192,8 @@ def _steps(parts: Parts, position: Position, journal: Journal) -> Iterator[list[
     batches = iter(parts.loader.epoch(position.epoch, start=position.batch, order=order))
     accumulate = parts.recipe.batch.accumulate
     for _ in range(parts.steps_per_epoch - position.batch // accumulate):
-        began = time.perf_counter()
-        step = [next(batches) for _ in range(accumulate)]
-        journal.waited(time.perf_counter() - began)
+        with parts.stopwatch.phase("wait"):
+            step = [next(batches) for _ in range(accumulate)]
         for batch in step:
             journal.skipped(batch.skipped)
         yield step
@@ -238,6 +252,7 @@ def _facts(parts: Parts) -> dict[str, Any]:
         "fingerprint": parts.source.fingerprint,
         "trained_parameters": sum(p.numel() for p in parts.learner.parameters() if p.requires_grad),
         "layout_milliseconds": parts.layout.milliseconds,
+        "views_milliseconds_per_image": parts.engine_milliseconds,
     }
 
 
@@ -247,6 +262,6 @@ def _headline(parts: Parts, folder: RunFolder, position: Position) -> str:
     layout = parts.layout.precision + (" channels_last" if parts.layout.channels_last else "")
     return (
         f"{start} {parts.total_steps} steps: {recipe.objective.name} on {recipe.backbone.name}, "
-        f"{len(parts.source)} images at {recipe.views.size} px, batch {recipe.batch.size}, {layout}, "
+        f"{len(parts.source)} samples at {recipe.views.size} px, batch {recipe.batch.size}, {layout}, "
         f"{accelerator.num_processes} process(es) on {accelerator.device.type}\nwriting {folder.path}"
     )

@@ -44,7 +44,7 @@ def add_curves(page: Page, folder: RunFolder) -> None:
 def add_mining(page: Page, folder: RunFolder) -> None:
     """What was mined and what it cost, where the run had a miner."""
     records = read_diary(folder.metrics)
-    mined = [record for record in records if "mining_share" in record]
+    mined = [record for record in records if "bank_filled" in record]
     if not mined:
         return
     page.heading("Mining")
@@ -59,7 +59,7 @@ def add_mining(page: Page, folder: RunFolder) -> None:
             "are read for this figure alone.",
         )
     shares = {
-        name: _curve(records, "step", name) for name in ("staleness", "mined_similarity", "mining_share")
+        name: _curve(records, "step", name) for name in ("staleness", "mined_similarity", "share_mining")
     }
     page.figure(
         line_plot(

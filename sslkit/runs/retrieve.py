@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sslkit.contracts import Item, Source
-from sslkit.data.decode.image import decode_image
+from sslkit.contracts import Source
+from sslkit.data.pictures import picture
 from sslkit.data.sources.files import FilesSource
 from sslkit.errors import ArtifactError, ConfigError, DataError, DecodeError, SslkitError
 from sslkit.registry import open_source
@@ -20,7 +20,7 @@ from sslkit.retrieval.embed import read_embeddings, write_embeddings
 from sslkit.retrieval.gallery import Query, write_gallery
 from sslkit.runs.embedder import Embedder, open_embedder
 
-_PICTURE_SIDE = 320
+PICTURE_SIDE = 320
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,8 @@ def search(
     embedder = _embedder_of(opened, model)
     queries = FilesSource(images)
     for number in range(len(queries)):
-        picture(queries[number])  # names the one that cannot be read before anything is computed
+        # Names the one that cannot be read before anything is computed.
+        picture(queries[number], side=PICTURE_SIDE, channels=embedder.backbone.channels)
     found = embedder.features(queries, progress=False)
     hits = opened.search(found.embeddings.numpy(), k, model_hash=embedder.model_hash)
     results = [
@@ -124,12 +125,6 @@ def search(
     if html is not None:
         _draw(Path(html), opened, queries, results)
     return results
-
-
-def picture(item: Item) -> NDArray[np.uint8]:
-    """The whole image of an item, uint8 (H, W, 3), at most 320 pixels a side; raises DecodeError."""
-    canvas, (top, left, height, width) = decode_image(item.content, canvas=_PICTURE_SIDE)
-    return np.ascontiguousarray(canvas[:, top : top + height, left : left + width].transpose(1, 2, 0))
 
 
 def _write(
@@ -170,12 +165,13 @@ def _draw(path: Path, index: Index, queries: Source, results: Sequence[SearchRes
 
     def picture_of(hit: Hit) -> NDArray[np.uint8] | None:
         try:
-            return None if indexed is None else picture(indexed[hit.id])
+            return None if indexed is None else picture(indexed[hit.id], side=PICTURE_SIDE)
         except (DecodeError, IndexError):
             return None
 
     shown = [
-        Query(result.query, picture(queries[number]), result.hits) for number, result in enumerate(results)
+        Query(result.query, picture(queries[number], side=PICTURE_SIDE), result.hits)
+        for number, result in enumerate(results)
     ]
     write_gallery(
         path,

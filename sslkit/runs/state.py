@@ -36,6 +36,7 @@ def save_state(parts: Parts, folder: RunFolder, position: Position) -> None:
             "generators": generators,
             "fingerprint": parts.source.fingerprint,
             "samples": len(parts.source),
+            "randomisation": parts.randomisation.state_dict() if parts.randomisation is not None else None,
             "miner": parts.miner.state_dict(position.step) if parts.miner is not None else None,
         }
         try:
@@ -54,6 +55,8 @@ def restore_state(parts: Parts, state: dict[str, Any]) -> None:
         accelerator.scaler.load_state_dict(state["scaler"])
     if parts.miner is not None:
         parts.miner.load_state_dict(state["miner"])
+    if parts.randomisation is not None:
+        parts.randomisation.load_state_dict(state["randomisation"])
     generators = state["generators"]
     if len(generators) == accelerator.num_processes:  # else dropout starts anew; everything else is keyed
         own = generators[accelerator.process_index]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -25,44 +24,49 @@ from sslkit.training.precision import memory_format
 
 @dataclass(frozen=True)
 class Taken:
-    """What a step gave: the detached outcome of its last batch, host seconds spent on mining, and figures.
+    """What a step gave: the detached outcome of its last batch, and figures.
 
     figures: those that cost time to make; empty unless they were asked for.
     """
 
     outcome: Outcome
-    seconds_mining: float
     figures: dict[str, Any] = field(default_factory=dict)
 
 
 def take_step(parts: Parts, position: Position, batches: Sequence[Batch], *, measure: bool) -> Taken:
     """One optimiser step over the accumulated batches; measure: make the figures that the diary wants."""
-    accelerator = parts.accelerator
+    accelerator, watch = parts.accelerator, parts.stopwatch
     stage = SecondStage(parts, position.step)
     for number, local in enumerate(batches, start=1):
-        batch = local.to(accelerator.device)
+        with watch.phase("copy"):
+            batch = local.to(accelerator.device)
         stage.samples = _samples(batch, parts)
         chunks = [partial(_views, parts, position.epoch, part) for part in batch.split(parts.chunks)]
         # Ranks sum gradients once, in the last of the accumulated batches.
         last = number == len(batches)
-        with nullcontext() if last else accelerator.no_sync(parts.learner):
+        with watch.phase("forward"), nullcontext() if last else accelerator.no_sync(parts.learner):
             outcome = step_in_chunks(
                 parts.learner,
                 chunks,
                 stage.loss,
                 second_stage=parts.second_stage,
-                backward=lambda loss: accelerator.backward(loss / len(batches)),
+                backward=partial(_backward, parts, len(batches)),
                 no_sync=lambda: accelerator.no_sync(parts.learner),
                 batchnorm=parts.recipe.batch.batchnorm,
             )
         stage.remember()
-    norm = _norm(parts, measure)
-    parts.optimizer.step()
-    parts.optimizer.zero_grad()
-    parts.objective.after_step(parts.backbone, (position.step + 1) / parts.total_steps)
-    taken = Taken(Outcome(outcome.loss.detach(), outcome.terms), stage.seconds_mining)
+        _judge_ranges(parts, position, stage)
+    with watch.phase("optimiser"):
+        norm = _norm(parts, measure)
+        parts.optimizer.step()
+        parts.optimizer.zero_grad()
+        parts.objective.after_step(parts.backbone, (position.step + 1) / parts.total_steps)
+    taken = Taken(Outcome(outcome.loss.detach(), outcome.terms))
     if measure:
         taken.figures.update(_geometry(stage.gathered), gradient_norm=norm)
+        if parts.randomisation is not None:
+            strengths = parts.randomisation.strengths
+            taken.figures.update({f"strength_{name}": value for name, value in strengths.items()})
         if parts.miner is not None:
             taken.figures.update(mining_figures(parts.miner, parts.source))
     return taken
@@ -76,9 +80,8 @@ class SecondStage:
 
     def __init__(self, parts: Parts, step: int) -> None:
         self._parts, self._miner, self._step = parts, parts.miner, step
-        self.seconds_mining = 0.0
         if self._miner is not None:
-            with self._clock():
+            with parts.stopwatch.phase("mining"):
                 self._miner.before_step(step)
 
     def loss(self, local: Embeddings) -> Outcome:
@@ -89,26 +92,37 @@ class SecondStage:
     def remember(self) -> None:
         """Write the rows of the last loss to the bank."""
         if self._miner is not None:
-            with self._clock():
+            with self._parts.stopwatch.phase("mining"):
                 self._miner.write(self.gathered, self.samples, self._step)
 
     def _mined(self) -> Mined | None:
         if self._miner is None:
             return None
-        with self._clock():
+        with self._parts.stopwatch.phase("mining"):
             return self._miner.mine(self.gathered, self.samples, self._step)
-
-    @contextmanager
-    def _clock(self) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        self.seconds_mining += time.perf_counter() - began
 
 
 def _views(parts: Parts, epoch: int, batch: Batch) -> list[Tensor]:
     layout = memory_format(parts.layout)
-    views = parts.views(batch.pixels, batch.rectangles, Keys(parts.recipe.seed, epoch, batch.ids))
-    return [view.contiguous(memory_format=layout) for view in views]
+    with parts.stopwatch.phase("views"):
+        views: Sequence[Tensor] = batch.views
+        if not views:
+            views = parts.views(batch.pixels, batch.rectangles, Keys(parts.recipe.seed, epoch, batch.ids))
+        # Clips have their frames unfolded by the backbone, which then chooses the layout.
+        return [view.contiguous(memory_format=layout) if view.dim() == 4 else view for view in views]
+
+
+def _judge_ranges(parts: Parts, position: Position, stage: SecondStage) -> None:
+    """Let the ranges of the views follow what the rows of this batch still recognised."""
+    if parts.randomisation is not None:
+        seed, epoch, step = parts.recipe.seed, position.epoch, position.step
+        with parts.stopwatch.phase("views"):
+            parts.randomisation.observe(stage.gathered, stage.samples, seed=seed, epoch=epoch, step=step)
+
+
+def _backward(parts: Parts, batches: int, loss: Tensor) -> None:
+    with parts.stopwatch.phase("backward"):
+        parts.accelerator.backward(loss / batches)
 
 
 def _samples(batch: Batch, parts: Parts) -> Samples:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import cast
 
+import torch
+
 from sslkit.data.loader import Loader
 from sslkit.data.subset import Subset
 from sslkit.data.views.plain import evaluation_view
@@ -13,6 +15,7 @@ from sslkit.evaluation.knn import knn_leave_one_out
 from sslkit.evaluation.metrics import top_share
 from sslkit.keyed_random import permutation
 from sslkit.runs.assembly import Parts
+from sslkit.runs.reading import clips_of
 from sslkit.training.health import embedding_std, rankme
 
 
@@ -32,6 +35,9 @@ class Watch:
             channels=recipe.data.channels,
             seed=0,
             workers=0,
+            threads=torch.get_num_threads(),
+            clips=clips_of(recipe),
+            still=True,
             shuffle=False,
             drop_last=False,
         )

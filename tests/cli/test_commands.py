@@ -62,6 +62,12 @@ def test_pretrain(stand_in: Stand) -> None:
     assert calls == [(("photos",), {**given, "overrides": ["schedule.epochs=2", "seed=1"]})]
 
 
+def test_the_engine_of_the_views_is_a_setting_that_comes_last(stand_in: Stand) -> None:
+    calls = stand_in("pretrain", "pretrain", Path("run"))
+    invoke("pretrain", "photos", "--views-engine", "kornia", "views.engine=fused")
+    assert calls[0][1]["overrides"] == ["views.engine=fused", "views.engine=kornia"]
+
+
 def test_pretrain_without_options_leaves_everything_to_the_run(stand_in: Stand) -> None:
     calls = stand_in("pretrain", "pretrain", Path("run"))
     invoke("pretrain", "photos")
@@ -171,8 +177,8 @@ def test_search(stand_in: Stand) -> None:
 def test_data_inspect(stand_in: Stand) -> None:
     calls = stand_in("inspect", "inspect", Result())
     assert invoke("data", "inspect", "photos") == "top1  0.5\n"
-    assert json.loads(invoke("data", "inspect", "photos", "--json")) == {"top1": 0.5}
-    assert calls == [(("photos",), {})] * 2
+    assert json.loads(invoke("data", "inspect", "photos", "--channels", "5", "--json")) == {"top1": 0.5}
+    assert calls == [(("photos",), {"channels": 3}), (("photos",), {"channels": 5})]
 
 
 def test_demo(stand_in: Stand) -> None:

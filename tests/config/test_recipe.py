@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pydantic
 import pytest
+import yaml
 
 from sslkit.config import Recipe, load_recipe
 from sslkit.errors import ConfigError
@@ -176,3 +177,23 @@ def test_an_override_that_is_no_assignment_is_refused_with_an_example(override: 
 
 def test_a_value_cannot_be_opened_as_a_section(tmp_path: Path) -> None:
     assert "'log_every' is 5" in message("log_every.x=1", file=written(tmp_path, "log_every: 5\n"))
+
+
+@pytest.mark.parametrize(("written", "means"), [("on", "on"), ("off", "off"), ("auto", "auto")])
+def test_a_bare_on_or_off_is_a_word_not_a_truth_value(written, means) -> None:
+    recipe = load_recipe(None, [f"data.cache={written}"])
+    assert recipe.data.cache == means
+    assert Recipe.model_validate(yaml.safe_load(recipe.to_yaml())).data.cache == means
+
+
+def test_places_to_mix_may_be_written_short() -> None:
+    recipe = load_recipe(None, ["data.mix=[photos, {path: videos, weight: 2}]"])
+    assert [(place.path, place.weight) for place in recipe.data.mix] == [("photos", 1.0), ("videos", 2.0)]
+    assert recipe.data.address == "photos + videos"
+
+
+def test_a_mixture_and_hard_batches_are_refused_together() -> None:
+    mix = ["data.mix=[photos, videos]", "mining.hard_batches.cluster=8"]
+    with pytest.raises(ConfigError, match="both say what makes a batch"):
+        load_recipe(None, mix)
+    assert load_recipe(None, mix[:1]).data.mix

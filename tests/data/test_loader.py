@@ -279,7 +279,7 @@ def test_arrays_in_memory_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> N
         ({"batch_size": 0}, "batch_size=0"),
         ({"batch_size": 2, "world": 3}, "cannot be shared by 3 ranks"),
         ({"batch_size": 2, "world": 2, "rank": 2}, "rank=2, world=2"),
-        ({"batch_size": 2, "channels": 4}, "channels=4"),
+        ({"batch_size": 2, "channels": 0}, "channels=0"),
         ({"batch_size": 2, "workers": -1}, "workers=-1"),
     ],
 )
@@ -300,6 +300,7 @@ def test_start_beyond_the_epoch_is_refused_at_once(photos: ImageFolderSource) ->
 
 def test_choices_depend_on_where_the_samples_live(photos: ImageFolderSource) -> None:
     shapes = ShapesSource(count=10, size=16)
-    assert [choose_workers(photos, cores) for cores in (1, 2, 8, 128)] == [1, 1, 7, 16]
-    assert choose_workers(shapes, 8) == 0
+    assert [choose_workers(photos, cores, "cuda") for cores in (1, 2, 8, 128)] == [1, 1, 7, 16]
+    assert choose_workers(shapes, 8, "cuda") == 0
+    assert choose_workers(photos, 8, "cpu") == 0
     assert (choose_canvas(photos, 224), choose_canvas(shapes, 224)) == (336, 16)

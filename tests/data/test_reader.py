@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from sslkit.contracts import Item
+from sslkit.data.clips import Clips
 from sslkit.data.decode.image import decode_image
+from sslkit.data.decode.moment import decode_moment
+from sslkit.data.decoded_cache import DecodedCache
 from sslkit.data.reader import BatchReader
+from sslkit.data.sources.video import VideoSource
+from sslkit.data.views.policy import build_views
+from sslkit.keyed_random import Keys
 
 
 class Pictures:
@@ -71,3 +78,93 @@ def test_what_cannot_be_decoded_has_a_reason_and_no_row() -> None:
     assert len(batch.pixels) == len(batch.rectangles) == 2
     assert [(one.id, one.name) for one in batch.skipped] == [(0, "picture 0"), (2, "picture 2")]
     assert all("not an image" in one.reason for one in batch.skipped)
+
+
+def test_moments_of_video_are_read_with_the_keys_of_the_epoch(videos: Path) -> None:
+    source = VideoSource(videos)
+    clips = Clips(frames=2, positives="both", max_gap=0.5)
+    reader = BatchReader(source, 32, clips=clips, seed=3)
+    ids = torch.tensor([0, 5, 3])
+    batch = reader.read(ids, epoch=4)
+    assert batch.pixels.shape == (3, 2, 2, 3, 32, 32)
+    assert torch.equal(batch.pixels, reader.read(ids, epoch=4).pixels)
+    assert not torch.equal(batch.pixels, reader.read(ids, epoch=5).pixels)
+    alone = reader.read(ids[1:2], epoch=4)
+    assert torch.equal(alone.pixels[0], batch.pixels[1])
+    moment = source[5].content
+    expected, rectangle = decode_moment(moment, clips.times(moment, 3, 4, 5), canvas=32)
+    assert np.array_equal(batch.pixels[1].numpy(), expected)
+    assert tuple(batch.rectangles[1].tolist()) == rectangle
+
+
+def test_evaluation_looks_at_the_middle_once(videos: Path) -> None:
+    reader = BatchReader(VideoSource(videos), 32, clips=Clips(positives="both"), still=True)
+    first, second = (reader.read(torch.arange(2), epoch=epoch) for epoch in (0, 1))
+    assert first.pixels.shape == (2, 1, 1, 3, 32, 32)
+    assert torch.equal(first.pixels, second.pixels)
+
+
+def test_a_still_image_among_videos_is_repeated() -> None:
+    source = Pictures(3)
+    batch = BatchReader(source, 12, clips=Clips(frames=3, positives="temporal")).read(torch.tensor([4]))
+    plain = BatchReader(source, 12).read(torch.tensor([4]))
+    assert batch.pixels.shape == (1, 2, 3, 3, 12, 12)
+    assert (batch.pixels == plain.pixels[:, None, None]).all()
+
+
+def test_video_without_clips_is_skipped_and_says_how_to_read_it(videos: Path) -> None:
+    batch = BatchReader(VideoSource(videos), 32).read(torch.tensor([0]))
+    assert len(batch) == 0
+    assert "data.clip" in batch.skipped[0].reason
+
+
+def test_threads_give_the_same_batch_and_keep_what_is_skipped_in_order() -> None:
+    class Damaged(Pictures):
+        def __getitem__(self, id: int) -> Item:
+            return Item(b"damaged", f"picture {id}") if id in (1, 4) else super().__getitem__(id)
+
+    source = Damaged(3)
+    source.native_side = None
+    one, many = (BatchReader(source, 12, threads=threads).read(torch.arange(6)) for threads in (1, 4))
+    assert one.ids.tolist() == many.ids.tolist() == [0, 2, 3, 5]
+    assert torch.equal(one.pixels, many.pixels)
+    assert [s.id for s in many.skipped] == [1, 4]
+
+
+def test_a_cache_is_filled_once_and_read_after(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Pictures(3)
+    source.native_side = None
+    cache = DecodedCache(tmp_path, fingerprint=source.fingerprint, count=6, canvas=12, channels=3)
+    reader = BatchReader(source, 12, cache=cache)
+    first = reader.read(torch.arange(6))
+    monkeypatch.setattr("sslkit.data.reader.decode_image", None)  # from here on only the cache knows
+    second = reader.read(torch.arange(6))
+    assert torch.equal(first.pixels, second.pixels)
+    assert torch.equal(first.rectangles, second.rectangles)
+    assert first.pixels.any()
+
+
+def test_views_made_where_the_batch_is_read_are_those_of_the_device() -> None:
+    views = build_views("simclr_small", size=8, mean=(0.5,) * 3, std=(0.2,) * 3)
+    plain = BatchReader(Pictures(3), 12, seed=2).read(torch.arange(4), epoch=1)
+    made = BatchReader(Pictures(3), 12, seed=2, views=views).read(torch.arange(4), epoch=1)
+    expected = views(plain.pixels, plain.rectangles, Keys(2, 1, plain.ids))
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(made.views, expected, strict=True))
+    assert made.pixels.numel() == 0
+    assert [len(part) for part in made.split(2)] == [2, 2]
+    assert torch.equal(made.split(2)[1].views[0], made.views[0][2:])
+
+
+def test_a_source_that_reads_many_items_at_once_is_asked_once() -> None:
+    asked: list[list[int]] = []
+
+    class Many(Pictures):
+        def items(self, ids: np.ndarray) -> list[Item]:
+            asked.append(ids.tolist())
+            return [self[int(id)] for id in ids]
+
+    source = Many(3)
+    source.native_side = None
+    batch = BatchReader(source, 12).read(torch.tensor([3, 1]))
+    assert asked == [[3, 1]]
+    assert batch.ids.tolist() == [3, 1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +70,7 @@ def test_a_missing_path_names_the_nearest_that_exists(photos: Path) -> None:
 
 
 def test_a_missing_path_with_nothing_near_lists_the_forms(photos: Path) -> None:
-    with pytest.raises(DataError, match=r"has no 'zzzzzz'\); DATA is an image folder"):
+    with pytest.raises(DataError, match=r"has no 'zzzzzz'\); DATA is a folder of images, videos or"):
         open_source(str(photos / "zzzzzz"))
 
 
@@ -101,3 +103,24 @@ def test_an_unknown_option_names_the_nearest() -> None:
 def test_a_part_without_a_value_is_refused() -> None:
     with pytest.raises(ConfigError, match="cannot read 'size'"):
         open_source("shapes:count=3,size")
+
+
+def test_what_lies_in_a_folder_says_how_it_is_read(photos: Path, videos: Path, tmp_path: Path) -> None:
+    assert type(open_source(str(videos))).__name__ == "VideoSource"
+    first = next(videos.rglob("*.mp4"))
+    assert type(open_source(str(first))).__name__ == "VideoSource"
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    with tarfile.open(shards / "part-0.tar", "w") as tar:
+        for photo in sorted(photos.iterdir()):
+            tar.add(photo, photo.name)
+    assert type(open_source(str(shards))).__name__ == "ShardsSource"
+    brace, url = f"{shards}/part-{{0..0}}.tar", f"file://{shards}/part-0.tar"
+    for address in (shards / "part-0.tar", brace, url, f"shards:{url},buffer=10", f"shards:{brace}"):
+        assert len(open_source(str(address))) == 3
+
+
+def test_images_win_where_videos_lie_beside_them(photos: Path, videos: Path) -> None:
+    shutil.copy(next(videos.rglob("*.mp4")), photos / "clip.mp4")
+    assert type(open_source(str(photos))).__name__ == "ImageFolderSource"
+    assert type(open_source(f"video:{photos}")).__name__ == "VideoSource"

@@ -42,7 +42,7 @@ def test_mining_begins_after_the_bank_is_full_and_is_told(tmp_path, shapes, mine
     assert last["mined_rank"] >= 2
     assert 0 <= last["mined_age"] <= 12
     assert last["bank_filled"] == 1.0
-    assert 0 <= last["mining_share"] <= 1
+    assert 0 <= last["share_mining"] <= 1
     assert "staleness" in last
     assert any(name.startswith("false_negatives_") for name in last)
     assert -1 <= last["mined_similarity"] <= 1

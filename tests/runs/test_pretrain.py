@@ -44,7 +44,7 @@ def test_the_diary_holds_every_step_and_a_look_before_and_after_each_epoch(run) 
     records = read_diary(run / "metrics.jsonl")
     steps = [r for r in records if r["kind"] == "step"]
     assert [r["step"] for r in steps] == list(range(1, 9))
-    figures = {"loss", "lr", "gradient_norm", "images_per_second", "wait_share", "alignment", "uniformity"}
+    figures = {"loss", "lr", "gradient_norm", "images_per_second", "share_wait", "alignment", "uniformity"}
     assert all(figures <= r.keys() for r in steps)
     looks = [r for r in records if r["kind"] == "monitor"]
     assert [r["epoch"] for r in looks] == [0, 1, 2]
