@@ -30,6 +30,7 @@ from sslkit.data.views.fused_images import render_images
 from sslkit.data.views.fused_products import render_products
 from sslkit.data.views.fusion import Fusion
 from sslkit.data.views.operation import Parameters
+from sslkit.data.views.threads import alone
 
 # Canvas side times view side up to which products for whole batches beat a loop over images on a processor.
 _SMALL = 64 * 64
@@ -56,8 +57,11 @@ def _rendered(
     size = fusion.view.size
     if not fusion.cuts_boxes:
         canvases = _cropped(fusion.view, canvases, numbers[0])
-    amounts = fusion.amounts(canvases, numbers)
-    by_image = canvases.device.type == "cpu" and canvases.shape[3] * size > _SMALL
+    on_cpu = canvases.device.type == "cpu"
+    amounts = (
+        alone(lambda: fusion.amounts(canvases, numbers)) if on_cpu else fusion.amounts(canvases, numbers)
+    )
+    by_image = on_cpu and canvases.shape[3] * size > _SMALL
     render = render_images if by_image else render_products
     if not fusion.rest:
         return render(fusion, canvases, amounts, mean, std)

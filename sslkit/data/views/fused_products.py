@@ -15,7 +15,7 @@ from sslkit.data.views.filters import gaussian_weights
 from sslkit.data.views.fusion import Amounts, Fusion
 from sslkit.data.views.threads import in_parallel
 
-_PIECE = {"cpu": 2**17}
+_PIECE = {"cpu": 3 * 2**16}  # 64 pictures of 32 px
 """Values of the canvases of one product, by type of device; _PIECE_ELSEWHERE for others."""
 _PIECE_ELSEWHERE = 2**25
 

@@ -15,6 +15,7 @@ from sslkit.data.views.fused import FusedEngine
 from sslkit.data.views.operation import Crop, Operation, Parameters
 from sslkit.data.views.operations import CROPS, build_operation
 from sslkit.data.views.specs import POLICIES, Spec, ViewSpec, changed, listed
+from sslkit.data.views.threads import alone
 from sslkit.errors import ConfigError, DataError, UnknownNameError
 from sslkit.keyed_random import Keys
 
@@ -83,7 +84,11 @@ class ViewPolicy:
         (N, T, C, s, s), or (N, C, s, s) where T is 1. Raises DataError when shapes or types are others.
         """
         self._check(pixels, rectangles, keys)
-        drawn = self.parameters(rectangles, keys)
+        drawn = (
+            alone(lambda: self.parameters(rectangles, keys))
+            if rectangles.device.type == "cpu"
+            else self.parameters(rectangles, keys)
+        )
         if pixels.dim() == 4:
             return [render(pixels, numbers) for render, numbers in zip(self._renderers, drawn, strict=True)]
         rows, moments, frames = pixels.shape[:3]

@@ -10,8 +10,11 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Lock
+from typing import TypeVar
 
 import torch
+
+T = TypeVar("T")
 
 _pools: dict[int, ThreadPoolExecutor] = {}
 _lock = Lock()
@@ -35,6 +38,17 @@ def in_parallel(work: Callable[[int], None], count: int) -> None:
         share(0)
     else:
         list(_pool(allowed).map(share, range(threads)))
+
+
+def alone(work: Callable[[], T]) -> T:
+    """What work() gives, computed in a thread whose operations torch does not split.
+
+    For many operations on a few numbers: handing halves of 256 cosines to two threads took 0.8 ms.
+    """
+    allowed = torch.get_num_threads()
+    if allowed == 1:
+        return work()
+    return _pool(allowed).submit(torch.no_grad()(work)).result()
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:
