@@ -24,7 +24,7 @@ from sslkit.mining.miner import Miner
 from sslkit.models.backbone import Backbone, create_backbone
 from sslkit.models.batchnorm import synchronize_batchnorm
 from sslkit.registry import build
-from sslkit.runs.autopilot import make_views, settle_engine
+from sslkit.runs.autopilot import make_views, settle_engine, told
 from sslkit.runs.mining import build_miner
 from sslkit.runs.reading import decoded_cache, training_loader
 from sslkit.training.caching import refuse_batchnorm
@@ -154,7 +154,7 @@ def assemble(recipe: Recipe, source: Source, *, project_dir: str) -> Parts:
         chunks=chunks,
         stopwatch=Stopwatch(state.device),
         engine_milliseconds=engine_milliseconds,
-        notes=[kept.reason] if kept.cache is not None else [],
+        notes=[*told(recipe.views.engine, engine_milliseconds), *([kept.reason] if kept.cache else [])],
     )
 
 

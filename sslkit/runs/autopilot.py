@@ -85,6 +85,14 @@ def chosen(milliseconds: dict[str, float]) -> str:
     return best if milliseconds["fused"] > _GAIN * milliseconds[best] else "fused"
 
 
+def told(engine: str, milliseconds: dict[str, float]) -> list[str]:
+    """A line on what was timed and chosen, for people; none where nothing was timed."""
+    if not milliseconds:
+        return []
+    tried = ", ".join(f"{name} {taken:.2g} ms" for name, taken in milliseconds.items())
+    return [f"views by engine '{engine}'; an image took: {tried} (views.engine or --views-engine overrides)"]
+
+
 def _timed(recipe: Recipe, source: Source, backbone: Backbone, device: torch.device) -> dict[str, float]:
     if not isinstance(make_views(recipe, backbone, engine="exact"), ViewPolicy):
         return {}  # a plugin's own views have no engines

@@ -35,6 +35,10 @@ from sslkit.training.optim import cosine_lr, set_lr
 from sslkit.training.stopwatch import OUTSIDE
 
 
+_SETTLED_AFTER = 2
+"""Lines of metrics after which the time of a step is told: the first steps warm up."""
+
+
 def pretrain(
     data: str | Path | None = None,
     *,
@@ -161,6 +165,8 @@ def _train(
                 _refuse_divergence(first_bad, parts, folder)
             with parts.stopwatch.phase("logging"):
                 journal.step(position, _rows(batches, parts), lr, taken)
+            if step == _SETTLED_AFTER * recipe.log_every:
+                journal.tell_split()
             due = recipe.checkpoint.every_steps is not None and step % recipe.checkpoint.every_steps == 0
             stop = _asked_to_stop(parts, interruption, agree=on_cpu or last_of_log)
             if due or stop:
