@@ -34,7 +34,6 @@ from sslkit.training.checkpoint import Position, has_checkpoint, load_checkpoint
 from sslkit.training.optim import cosine_lr, set_lr
 from sslkit.training.stopwatch import OUTSIDE
 
-
 _SETTLED_AFTER = 2
 """Lines of metrics after which the time of a step is told: the first steps warm up."""
 
