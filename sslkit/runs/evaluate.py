@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -142,11 +142,11 @@ def open_splits(data: str, test: str | None) -> Splits:
 
 
 def untrained_like(embedder: Embedder, seed: int) -> Embedder:
-    """The same architecture at random initialisation."""
+    """The same architecture at random initialisation, looking at the same size and clips."""
     torch.manual_seed(seed)
     architecture = embedder.backbone.architecture
     backbone = create_backbone(architecture.name, stem=architecture.stem, options=architecture.options)
-    return Embedder(on_device(backbone), embedder.size, f"random:{architecture.name}", embedder.device)
+    return replace(embedder, backbone=on_device(backbone), model=f"random:{architecture.name}")
 
 
 def measure_embedder(

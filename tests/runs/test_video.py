@@ -10,6 +10,7 @@ from sslkit.config import load_recipe
 from sslkit.errors import ConfigError
 from sslkit.models.weights import saved_clip
 from sslkit.runs.embedder import open_embedder
+from sslkit.runs.evaluate import untrained_like
 from sslkit.runs.pretrain import pretrain, resume
 from sslkit.runs.reading import clips_of, open_data, reader_of, resolve
 from sslkit.runs.retrieve import build_index
@@ -90,6 +91,16 @@ def test_a_path_and_a_mixture_are_refused_together(videos, photos) -> None:
 def test_clips_of_still_images_are_refused(tmp_path, photos, tiny) -> None:
     with pytest.raises(ConfigError, match="holds none"):
         pretrain(photos, out=tmp_path / "run", overrides=[*tiny, "data.clip.frames=4"], progress=False)
+
+
+def test_the_untrained_network_beside_a_model_of_clips_sees_the_same_clips(tmp_path, videos, tiny) -> None:
+    settings = [*tiny, *SETTINGS, "data.clip.frames=3", "schedule.epochs=1"]
+    run = pretrain(videos, out=tmp_path / "run", overrides=settings, progress=False)
+    embedder = open_embedder(run)
+    untrained = untrained_like(embedder, seed=0)
+    assert untrained.clips == embedder.clips
+    assert untrained.size == embedder.size
+    assert untrained.model_hash != embedder.model_hash
 
 
 def test_a_model_of_clips_embeds_and_indexes_videos_and_images(tmp_path, videos, photos, tiny) -> None:
