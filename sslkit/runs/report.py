@@ -16,7 +16,7 @@ from sslkit.training.monitor import read_diary
 
 def write_report(folder: RunFolder, source: Source, recipe: Recipe) -> None:
     """Write RUN/report.html from what the run noted."""
-    page = Page(folder.path.name, f"{recipe.objective.name} on {recipe.backbone.name}, {len(source)} images")
+    page = Page(folder.path.name, f"{recipe.objective.name} on {recipe.backbone.name}, {len(source)} samples")
     add_curves(page, folder)
     add_mining(page, folder)
     add_views(page, source, recipe)
