@@ -95,7 +95,9 @@ def evaluate(
         for name, subject in subjects
     ]
     if baselines and described.head == "knn":
-        results.append(measure_pixels(splits, described, probe))
+        channels = embedder.backbone.channels
+        # A grey network's floor is the whole picture, colours too; other numbers of channels are the data's.
+        results.append(measure_pixels(splits, described, probe, channels=3 if channels == 1 else channels))
     if out is not None:
         Path(out).mkdir(parents=True, exist_ok=True)
         write_results(results, Path(out))
@@ -180,9 +182,9 @@ def measure_features(
     return Result(score, str(protocol), weights, len(train), len(test), len(classes))
 
 
-def measure_pixels(splits: Splits, protocol: Protocol, probe: Probe) -> Result:
-    """The floor: centred raw pixels of images reduced to 32 x 32."""
-    train, test = _pixels(splits.train), _pixels(splits.test)
+def measure_pixels(splits: Splits, protocol: Protocol, probe: Probe, *, channels: int = 3) -> Result:
+    """The floor: centred raw pixels of images of so many channels, reduced to 32 x 32."""
+    train, test = _pixels(splits.train, channels), _pixels(splits.test, channels)
     mean = train.embeddings.mean(dim=0)
     train, test = (
         Features(part.ids, part.embeddings - mean, part.labels, part.skipped) for part in (train, test)
@@ -190,12 +192,13 @@ def measure_pixels(splits: Splits, protocol: Protocol, probe: Probe) -> Result:
     return measure_features("raw pixels", train, test, splits, protocol, probe, weights="-")
 
 
-def _pixels(source: Source) -> Features:
+def _pixels(source: Source, channels: int) -> Features:
     ids, rows, labels = [], [], []
     loader = Loader(
         source,
         batch_size=min(256, len(source)),
         canvas=choose_canvas(source, _PIXEL_SIDE),
+        channels=channels,
         workers=0,
         clips=Clips() if holds_video(source) else None,
         still=True,
@@ -203,7 +206,6 @@ def _pixels(source: Source) -> Features:
         drop_last=False,
     )
     for batch in loader.epoch(0):
-        channels = batch.pixels.shape[-3]
         zeros, ones = [0.0] * channels, [1.0] * channels
         images = evaluation_view(
             batch.pixels, batch.rectangles, size=_PIXEL_SIDE, mean=zeros, std=ones, crop=1.0

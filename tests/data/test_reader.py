@@ -168,3 +168,15 @@ def test_a_source_that_reads_many_items_at_once_is_asked_once() -> None:
     batch = BatchReader(source, 12).read(torch.tensor([3, 1]))
     assert asked == [[3, 1]]
     assert batch.ids.tolist() == [3, 1]
+
+
+def test_the_decoder_asked_for_reads_the_videos(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def note(*_: object, decoder: str, canvas: int, channels: int) -> object:
+        asked.append(decoder)
+        return np.zeros((1, 1, channels, canvas, canvas), np.uint8), (0, 0, canvas, canvas)
+
+    monkeypatch.setattr("sslkit.data.reader.decode_moment", note)
+    BatchReader(VideoSource(videos), 32, clips=Clips(decoder="torchcodec")).read(torch.tensor([0]))
+    assert asked == ["torchcodec"]

@@ -12,6 +12,7 @@ from sslkit.models.weights import load_backbone
 from sslkit.runs.pretrain import pretrain, resume
 from sslkit.training.checkpoint import load_checkpoint
 from sslkit.training.monitor import read_diary
+from sslkit.training.stopwatch import PHASES
 
 
 def learner_of(run):
@@ -46,6 +47,11 @@ def test_the_diary_holds_every_step_and_a_look_before_and_after_each_epoch(run) 
     assert [r["step"] for r in steps] == list(range(1, 9))
     figures = {"loss", "lr", "gradient_norm", "images_per_second", "share_wait", "alignment", "uniformity"}
     assert all(figures <= r.keys() for r in steps)
+    shares = [{k: v for k, v in r.items() if k.startswith("share_")} for r in steps]
+    assert all(set(s) == {f"share_{phase}" for phase in PHASES} for s in shares)
+    assert all(sum(s.values()) == pytest.approx(1) for s in shares)
+    doing = ("views", "forward", "backward", "optimiser", "wait", "copy")
+    assert all(s[f"share_{phase}"] > 0 for s in shares for phase in doing)
     looks = [r for r in records if r["kind"] == "monitor"]
     assert [r["epoch"] for r in looks] == [0, 1, 2]
     assert all(0 <= r["knn"] <= 1 and r["rankme"] > 0 and r["embedding_std"] > 0 for r in looks)
@@ -257,3 +263,11 @@ def test_batchnorm_in_chunks_is_refused_before_the_run_starts(tmp_path, shapes, 
     chunked = [*tiny, "batch.micro=4", "batch.batchnorm=per_chunk", "schedule.epochs=1"]
     run = pretrain(shapes, out=tmp_path / "run", overrides=chunked, progress=False)
     assert load_checkpoint(run / "checkpoints")[0].step == 4
+
+
+def test_the_log_tells_the_engine_and_where_the_time_of_a_step_went(tmp_path, shapes, tiny, capfd) -> None:
+    pretrain(shapes, out=tmp_path / "run", overrides=[*tiny, "views.engine=auto"], progress=True)
+    told = "".join(capfd.readouterr())
+    assert "views by engine 'fused'; an image took: fused" in told
+    assert "a step's time:" in told
+    assert "backward" in told
