@@ -29,7 +29,11 @@ def test_five_channels_are_pretrained_evaluated_and_indexed(tmp_path, arrays, ti
     run = pretrain(arrays, out=tmp_path / "run", overrides=[*tiny, *FIVE], progress=False)
     assert load_backbone(run).channels == 5
     found = sslkit.evaluate(run, arrays, head="knn", progress=False)
-    assert [result.score.subject for result in found.results] == ["run", "random initialisation", "raw pixels"]
+    assert [result.score.subject for result in found.results] == [
+        "run",
+        "random initialisation",
+        "raw pixels",
+    ]
     assert found.results[2].score.figures["top1"] == 1.0  # only the last channel tells the classes
     assert build_index(run, str(arrays), tmp_path / "index", progress=False).is_dir()
 
