@@ -21,11 +21,12 @@ FLOORS = {
     "distributed": 1,
     "yaml_text": 1,
     "config": 2,
-    "hookspecs": 2,
+    "hookspecs": 1,
     "models": 2,
     "neighbours": 2,
     "page": 2,
     "plots": 2,
+    "scaffold": 2,
     "pairwise": 2,
     "data": 3,
     "mining": 3,
@@ -138,8 +139,6 @@ def test_every_file_has_a_telling_name() -> None:
 
 def test_files_stay_small() -> None:
     lengths = {place(file): len(file.read_text(encoding="utf-8").splitlines()) for file in FILES}
-    # The contracts are one file so that they are read at one go.
-    lengths["contracts.py"] -= 70
     assert {name: length for name, length in lengths.items() if length > 310} == {}
 
 
