@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from sslkit.contracts import FeatureInfo, FeatureMap
 from sslkit.errors import ModelError, UnknownNameError, WeightsError
+from sslkit.models.stem import has_resnet_stem, make_stem_small
 
 SMALL_SIDE = 64
 """Up to this input side `stem="auto"` means the small stem."""
@@ -68,11 +69,19 @@ class Backbone(nn.Module):
         """Normalised pixels (N, C, H, W) to named maps (N, C', H', W'), fine to coarse.
 
         The input is zero-padded at the bottom and right to multiples of `info.size_divisor`, then
-        H' = H / stride exactly.
+        H' = H / stride exactly. A network of fixed size gets inputs padded to that size and gives maps of it;
+        raises ModelError for larger ones (`for_canvas` makes it ready for them).
         """
         info = self.info
         height, width = pixels.shape[-2:]
         down, right = (-height) % info.size_divisor, (-width) % info.size_divisor
+        if self.fixed_size is not None:
+            down, right = self.fixed_size[0] - height, self.fixed_size[1] - width
+            if down < 0 or right < 0:
+                raise ModelError(
+                    f"backbone '{self.architecture.name}' takes {_shape(self.fixed_size)} pixels and was "
+                    f"given {height}x{width}; for_canvas(backbone, ({height}, {width})) makes it fit"
+                )
         if down or right:
             pixels = F.pad(pixels, (0, right, 0, down))
         maps = _intermediates(self.network, pixels, self._taps)
@@ -83,27 +92,55 @@ class Backbone(nn.Module):
 
     @cached_property
     def info(self) -> FeatureInfo:
-        """What this backbone offers, measured by one small forward rather than taken from a table."""
-        taps, divisor = self._taps, self._size_divisor
-        side = self._fixed_side or _probe_side(divisor)
+        """What this backbone offers, measured by one small forward rather than taken from a table.
+
+        Raises ModelError for a network whose maps have no exact stride.
+        """
+        taps, divisor = self._taps, self.size_divisor
+        side = _probe_side(divisor)
+        size = self.fixed_size or (side, side + divisor)
         parameter = next(self.network.parameters())
         was_training = self.network.training
         self.network.eval()
-        with torch.no_grad():
-            probe = torch.zeros(1, self.channels, side, side, device=parameter.device, dtype=parameter.dtype)
-            maps = _intermediates(self.network, probe, taps)
-        self.network.train(was_training)
+        try:
+            with torch.no_grad():
+                probe = torch.zeros(1, self.channels, *size, device=parameter.device, dtype=parameter.dtype)
+                maps = _intermediates(self.network, probe, taps)
+        except (RuntimeError, AssertionError, ValueError) as error:
+            raise ModelError(
+                f"backbone '{self.architecture.name}' gives no feature maps of {_shape(size)} pixels: {error}"
+            ) from error
+        finally:
+            self.network.train(was_training)
         return FeatureInfo(
-            names=tuple(str(self._stages[tap]["module"]) for tap in taps),
+            names=_distinct([str(self._stages[tap]["module"]) for tap in taps]),
             channels=tuple(m.shape[1] for m in maps),
-            strides=tuple(side // m.shape[-1] for m in maps),
+            strides=tuple(self._exact_stride(tap, m, size) for tap, m in zip(taps, maps, strict=True)),
             size_divisor=divisor,
-            minimum_side=self._fixed_side or divisor,
+            minimum_side=min(self.fixed_size) if self.fixed_size else divisor,
             mean=self.mean,
             std=self.std,
             weights=self.weights,
             loaded_fraction=self.loaded_fraction,
+            embedding_dim=self.embedding_dim,
         )
+
+    def _exact_stride(self, tap: int, values: Tensor, size: tuple[int, int]) -> int:
+        """The stride of a map of an input of this size, rounded up where the size is fixed."""
+        cells = tuple(values.shape[-2:])
+        if self.fixed_size is not None:
+            stride = int(self._stages[tap]["reduction"])
+            fits = cells == (math.ceil(size[0] / stride), math.ceil(size[1] / stride))
+        else:
+            stride = size[0] // cells[0]
+            fits = (cells[0] * stride, cells[1] * stride) == size
+        if not fits:
+            raise ModelError(
+                f"backbone '{self.architecture.name}' gives a map of {_shape(cells)} cells of {_shape(size)} "
+                "pixels: no exact stride (its convolutions do not pad, or it resizes its input); use it for "
+                "embeddings, or choose another for feature maps"
+            )
+        return stride
 
     @cached_property
     def _taps(self) -> tuple[int, ...]:
@@ -119,7 +156,8 @@ class Backbone(nn.Module):
         return tuple(count * (i + 1) // 4 - 1 for i in range(4))
 
     @property
-    def _size_divisor(self) -> int:
+    def size_divisor(self) -> int:
+        """Sides of the input must be its multiples for every map to have whole cells; feature_maps pads."""
         return math.lcm(*(int(self._stages[tap]["reduction"]) for tap in self._taps))
 
     @property
@@ -153,13 +191,17 @@ class Backbone(nn.Module):
         return (sum(values) / len(values),) * self.channels
 
     @property
-    def _fixed_side(self) -> int | None:
-        """The only input side a network with absolute position or window tables accepts, else None."""
+    def fixed_size(self) -> tuple[int, int] | None:
+        """The only (height, width) that a network with tables of positions or windows takes, else None."""
         embed = getattr(self.network, "patch_embed", None)
-        if embed is None or not getattr(embed, "strict_img_size", False):
+        strict = getattr(embed, "strict_img_size", None)
+        options = self.architecture.options
+        if strict is False or options.get("dynamic_img_size") or options.get("strict_img_size") is False:
             return None
-        size = getattr(embed, "img_size", None)
-        return int(size[0]) if size else None
+        if strict is None and not self._config.get("fixed_input_size", False):
+            return None
+        size = getattr(embed, "img_size", None) or options.get("img_size") or self._config["input_size"][1:]
+        return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
 
 def create_backbone(
@@ -183,33 +225,44 @@ def create_backbone(
     arguments = dict(options or {})
     entry = timm.models.model_entrypoint(name)
     default_side = timm.get_pretrained_cfg(name).input_size[-1]
-    if size is not None and size != default_side and _takes(entry, "img_size"):
+    if size is not None and size != default_side and takes(entry, "img_size"):
         arguments.setdefault("img_size", size)
     try:
         network = timm.create_model(name, pretrained=pretrained, num_classes=0, **arguments)
     except (OSError, RuntimeError) as error:
         if not pretrained:
-            raise ModelError(
-                f"backbone '{name}' cannot be built with options {arguments}: {error}"
-            ) from error
+            raise ModelError(_refusal(name, arguments, error)) from error
         raise WeightsError(
             f"pretrained weights of '{name}' could not be loaded ({error}); "
             "download them once with a network, or use backbone.pretrained=false"
         ) from error
     except (TypeError, AssertionError, ValueError) as error:
-        raise ModelError(f"backbone '{name}' cannot be built with options {arguments}: {error}") from error
+        raise ModelError(_refusal(name, arguments, error)) from error
     if stem == "auto":
-        stem = (
-            "small" if size is not None and size <= SMALL_SIDE and _has_resnet_stem(network) else "standard"
-        )
+        stem = "small" if size is not None and size <= SMALL_SIDE and has_resnet_stem(network) else "standard"
     if stem == "small":
-        _make_stem_small(network, name)
+        make_stem_small(network, name)
     tag = cast(dict[str, Any], network.pretrained_cfg).get("tag") or "default"
     weights = f"timm:{name}.{tag}" if pretrained else "random"
-    return Backbone(network, Architecture(name, stem, arguments), weights=weights)
+    backbone = Backbone(network, Architecture(name, stem, arguments), weights=weights)
+    asked = arguments.get("output_stride", 32)
+    if asked != 32 and backbone.info.strides[-1] != asked:
+        raise ModelError(_refusal(name, arguments, f"its last map has stride {backbone.info.strides[-1]}"))
+    return backbone
 
 
-def _takes(entry: Any, argument: str) -> bool:
+def _refusal(name: str, arguments: Mapping[str, Any], reason: object) -> str:
+    told = str(reason) or "timm refuses them"
+    text = f"backbone '{name}' cannot be built with options {dict(arguments)}: {told}"
+    if "output_stride" in arguments:
+        text += (
+            "; an output_stride of 8 or 16 is known to ResNet, ResNetV2, RegNet, ConvNeXt, EfficientNet, "
+            "NFNet, ReXNet, CSPNet and Xception families, such as resnet18"
+        )
+    return text
+
+
+def takes(entry: Any, argument: str) -> bool:
     """Whether the network behind a timm entry point has this constructor argument.
 
     Entry points take **kwargs, so the class they return in their signature is asked.
@@ -219,36 +272,22 @@ def _takes(entry: Any, argument: str) -> bool:
     return inspect.isclass(cls) and argument in inspect.signature(cls).parameters
 
 
-def _has_resnet_stem(network: nn.Module) -> bool:
-    return isinstance(getattr(network, "conv1", None), nn.Conv2d | nn.Sequential) and hasattr(
-        network, "maxpool"
-    )
-
-
-def _make_stem_small(network: nn.Module, name: str) -> None:
-    """The CIFAR stem of SimCLR (Chen et al. 2020, appendix B.9): 3x3 stride-1 convolution, no pooling."""
-    if not _has_resnet_stem(network):
-        raise ModelError(
-            f"backbone '{name}' has no ResNet stem to make small; use stem=standard with a smaller patch, "
-            "e.g. backbone.options.patch_size=4 for ViT or 2 for ConvNeXt"
-        )
-    first = network.conv1[0] if isinstance(network.conv1, nn.Sequential) else network.conv1
-    assert isinstance(first, nn.Conv2d)
-    if first.kernel_size == (3, 3):  # the deep stems of ResNet-C/D/T: the weights keep their shape
-        first.stride = (1, 1)
-    else:
-        network.conv1 = nn.Conv2d(first.in_channels, first.out_channels, 3, padding=1, bias=False)
-        nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
-    network.maxpool = nn.Identity()
-    for stage in cast(list[dict[str, Any]], network.feature_info):
-        stage["reduction"] //= 2 if stage["module"] == "act1" else 4
-
-
 def _intermediates(network: nn.Module, pixels: Tensor, taps: Sequence[int]) -> list[Tensor]:
     maps: list[Tensor] = network.forward_intermediates(  # type: ignore[operator]
         pixels, indices=list(taps), output_fmt="NCHW", intermediates_only=True
     )
     return maps
+
+
+def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """Some networks have one name for all their stages; those get a number."""
+    if len(set(names)) == len(names):
+        return tuple(names)
+    return tuple(f"{name}.{place}" for place, name in enumerate(names))
+
+
+def _shape(size: Sequence[int]) -> str:
+    return f"{size[0]}x{size[1]}"
 
 
 def _probe_side(divisor: int) -> int:

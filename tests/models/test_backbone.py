@@ -6,6 +6,7 @@ import torch
 
 from sslkit.errors import ModelError, UnknownNameError
 from sslkit.models.backbone import create_backbone
+from sslkit.models.weights import load_weights
 
 FAMILIES = [
     ("resnet10t", 64),
@@ -118,3 +119,113 @@ def test_an_unknown_name_offers_the_nearest() -> None:
 def test_what_cannot_be_built_says_why(arguments, message) -> None:
     with pytest.raises(ModelError, match=message):
         create_backbone(**arguments)
+
+
+SMALL_SWIN = {"embed_dim": 16, "depths": (1, 1, 1, 1), "num_heads": (1, 2, 2, 2), "strict_img_size": False}
+DENSE = [
+    ("test_resnet", {}, (2, 4, 8, 16, 32)),
+    ("test_convnext", {}, (4, 8, 16, 32)),
+    ("test_efficientnet", {}, (2, 4, 8, 16, 32)),
+    ("test_nfnet", {}, (2, 4, 8, 16, 32)),
+    ("test_byobnet", {}, (2, 4, 8, 16, 32)),
+    ("test_mambaout", {}, (4, 8, 16, 32)),
+    ("test_vit", {}, (16, 16, 16, 16)),
+    ("swin_tiny_patch4_window7_224", SMALL_SWIN, (4, 8, 16, 32)),
+    ("mobilenetv3_small_050", {}, (2, 4, 8, 16, 32)),
+    ("regnetx_002", {}, (2, 4, 8, 16, 32)),
+    ("vgg11", {"mlp_ratio": 0.01}, (1, 2, 4, 8, 16, 32)),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "strides"), DENSE, ids=[case[0] for case in DENSE])
+def test_maps_have_whole_cells_on_odd_and_oblong_canvases_in_every_layout(name, options, strides) -> None:
+    torch.manual_seed(0)
+    backbone = create_backbone(name, stem="standard", options=options).eval()
+    info = backbone.info
+    assert info.strides == strides
+    pixels = torch.randn(2, 3, 65, 97)
+    rows, columns = (-(-side // info.size_divisor) * info.size_divisor for side in (65, 97))
+    with torch.no_grad():
+        exact = backbone.feature_maps(pixels)
+        backbone.to(memory_format=torch.channels_last)
+        last = backbone.feature_maps(pixels.to(memory_format=torch.channels_last))
+        with torch.autocast("cpu", torch.bfloat16):
+            half = backbone.feature_maps(pixels)
+    assert tuple(exact) == tuple(last) == tuple(half) == info.names
+    for key, channels in zip(info.names, info.channels, strict=True):
+        values = exact[key].values
+        assert values.shape == (2, channels, rows // exact[key].stride, columns // exact[key].stride)
+        assert values.isfinite().all()
+        torch.testing.assert_close(last[key].values, values, rtol=1e-3, atol=1e-3)
+        assert half[key].values.isfinite().all()
+        apart = (half[key].values.float() - values).norm() / values.norm().clamp(min=1e-6)
+        assert apart < 0.1
+
+
+@pytest.mark.parametrize("name", ["test_convnext", "test_vit", "test_resnet"])
+def test_maps_come_from_the_loaded_weights(name) -> None:
+    """Loading into timm's `features_only` wrapper with strict=False leaves these networks random."""
+    torch.manual_seed(0)
+    source, target = (create_backbone(name, stem="standard").eval() for _ in range(2))
+    pixels = torch.randn(1, 3, 160, 160)
+    with torch.no_grad():
+        wanted = source.feature_maps(pixels)
+        before = target.feature_maps(pixels)
+        load_weights(target, source.network.state_dict(), source="test")
+        loaded = target.feature_maps(pixels)
+        for key, feature in wanted.items():
+            assert not torch.allclose(before[key].values, feature.values)
+            assert torch.equal(loaded[key].values, feature.values)
+        for parameter in target.parameters():  # and nothing but these weights makes them
+            parameter.zero_()
+        assert all(not feature.values.any() for feature in target.feature_maps(pixels).values())
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_efficientnet", "regnetx_002"])
+@pytest.mark.parametrize("stride", [8, 16])
+def test_an_output_stride_is_honoured(name, stride) -> None:
+    torch.manual_seed(0)
+    backbone = create_backbone(name, stem="standard", options={"output_stride": stride}).eval()
+    assert backbone.info.strides[-1] == backbone.info.size_divisor == stride
+    maps = backbone.feature_maps(torch.randn(1, 3, 65, 97))
+    coarsest = list(maps.values())[-1]
+    assert tuple(coarsest.values.shape[-2:]) == (-(-65 // stride), -(-97 // stride))
+    if stride == 8:  # what is no longer strided looks as far by dilation
+        assert {m.dilation for m in backbone.modules() if isinstance(m, torch.nn.Conv2d)} != {(1, 1)}
+
+
+@pytest.mark.parametrize("name", ["vgg11", "test_vit", "densenet121", "test_mambaout"])
+def test_an_output_stride_that_cannot_be_had_is_refused_with_the_families(name) -> None:
+    with pytest.raises(ModelError, match=r"output_stride': 8.*known to ResNet.*such as resnet18"):
+        create_backbone(name, options={"output_stride": 8})
+
+
+def test_an_output_stride_that_comes_out_otherwise_is_refused() -> None:
+    """The small stem takes a factor of four from every stride."""
+    with pytest.raises(ModelError, match="its last map has stride 2"):
+        create_backbone("resnet10t", stem="small", options={"output_stride": 8})
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("vit_tiny_patch16_224", (224, 224)),
+        ("test_coatnet", (160, 160)),
+        ("test_resnet", None),
+        ("test_vit", None),
+    ],
+)
+def test_a_network_says_whether_it_takes_one_size_only(name, size) -> None:
+    assert create_backbone(name).fixed_size == size
+
+
+@pytest.mark.parametrize("name", ["inception_v3", "crossvit_9_240"])
+def test_maps_without_an_exact_stride_are_refused(name) -> None:
+    with pytest.raises(ModelError, match=f"backbone '{name}' gives"):
+        _ = create_backbone(name).info
+
+
+def test_maps_of_one_name_are_told_apart() -> None:
+    backbone = create_backbone("coat_lite_tiny").eval()
+    assert len(set(backbone.info.names)) == len(backbone.info.strides)
+    assert len(backbone.feature_maps(torch.zeros(1, 3, 224, 224))) == len(backbone.info.strides)
