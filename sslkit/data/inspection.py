@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from sslkit.contracts import Content, Moment, Skipped, Source
+from sslkit.contracts import Content, LabelledSource, Moment, Skipped, Source
 from sslkit.data.clips import Clips
 from sslkit.data.decode.frames_folder import list_frames
 from sslkit.data.decode.image import decode_image, read_header
@@ -25,6 +25,24 @@ _CANVAS = 32  # unreadable files show at any size; a small canvas lets JPEG skip
 
 
 @dataclass(frozen=True)
+class Annotations:
+    """What the annotations of a whole source hold.
+
+    target: the kind of its targets. class_images: how many images show each class. class_objects: how many
+    objects, or pixels, of each class there are. imbalance: the largest of `class_objects` by the smallest
+    that is not 0; 1.0 for less than two classes. empty_images: those that hold nothing. problems: as the
+    source tells them.
+    """
+
+    target: str
+    class_images: Mapping[str, int]
+    class_objects: Mapping[str, int]
+    imbalance: float
+    empty_images: int
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Inspection:
     """Counts of a whole source, and what decoding `sampled` of its items showed.
 
@@ -32,6 +50,7 @@ class Inspection:
     video by container and codec, such as "avi mpeg4", or "folder JPEG RGB".
     widths, heights: quantiles in pixels, by name ("minimum", "5 %", "median", "95 %", "maximum").
     videos: different videos among the items sampled. durations: quantiles of theirs in seconds.
+    annotations: of a source with targets, else None.
     """
 
     count: int
@@ -44,10 +63,12 @@ class Inspection:
     unreadable: tuple[Skipped, ...]
     videos: int = 0
     durations: Mapping[str, float] = field(default_factory=dict)
+    annotations: Annotations | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain values that JSON can write."""
-        return asdict(self)
+        """The same as plain values that JSON can write; what is told of annotations stands among them."""
+        plain = asdict(self)
+        return plain | (plain.pop("annotations") or {})
 
 
 def inspect_source(source: Source, *, sample: int | None = 1000, channels: int = 3) -> Inspection:
@@ -85,6 +106,22 @@ def inspect_source(source: Source, *, sample: int | None = 1000, channels: int =
         unreadable=tuple(unreadable),
         videos=len(durations),
         durations=_quantiles([round(seconds, 3) for seconds in durations.values()]),
+        annotations=inspect_annotations(source) if isinstance(source, LabelledSource) else None,
+    )
+
+
+def inspect_annotations(source: LabelledSource) -> Annotations:
+    """Count the targets of a source, and list what is wrong with them."""
+    counts = source.class_counts()
+    totals = counts.sum(axis=0)
+    met = totals[totals > 0]
+    return Annotations(
+        target=source.target_kind,
+        class_images=dict(zip(source.classes, (counts > 0).sum(axis=0).tolist(), strict=True)),
+        class_objects=dict(zip(source.classes, totals.tolist(), strict=True)),
+        imbalance=round(float(met.max() / met.min()), 2) if len(met) else 1.0,
+        empty_images=int((counts.sum(axis=1) == 0).sum()),
+        problems=tuple(source.problems()),
     )
 
 

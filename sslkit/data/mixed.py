@@ -7,11 +7,13 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import torch
 
-from sslkit.contracts import Item, Source
+from sslkit.contracts import Item, LabelledSource, Source
+from sslkit.data.mixed_targets import MixedTargets
 from sslkit.errors import ConfigError
 from sslkit.keyed_random import hashed, word
 
@@ -24,8 +26,9 @@ class MixedSource:
     samples. A source that is small for its share is read again in the same epoch, in another order; of one
     that is large, the next epoch reads on where the last one stopped.
 
-    Labels are those of the classes of all sources together, by name, or none when a source has none. Raises
-    ConfigError for weights that cannot work.
+    Labels are those of the classes of all sources together, by name, or none when a source has none. Where
+    all have targets of one kind, so has the mixture, of their classes together. Raises ConfigError for
+    weights that cannot work.
     """
 
     def __init__(self, sources: Sequence[Source], weights: Sequence[float]) -> None:
@@ -49,6 +52,13 @@ class MixedSource:
         self._turns = _turns(self._counts)
         self.classes, self.labels = _labels(sources)
         self.groups = _groups(sources)
+        kinds = {getattr(source, "target_kind", None) for source in sources}
+        if len(kinds) == 1 and None not in kinds:
+            (self.target_kind,) = kinds
+            mixture = MixedTargets(cast("Sequence[LabelledSource]", sources), self.classes)
+            self.classes = mixture.classes
+            self.target, self.problems = mixture.target, mixture.problems
+            self.class_counts = mixture.class_counts
         self.native_side: int | None = None
         self.video = any(getattr(source, "video", False) for source in sources)
         self.splits: Sequence[str] = ()

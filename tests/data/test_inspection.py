@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sslkit.contracts import Objects
 from sslkit.data.decode.encode import write_video
 from sslkit.data.inspection import inspect_source
 from sslkit.data.mixed import MixedSource
@@ -102,3 +103,37 @@ def test_json_can_write_it(folder: ImageFolderSource) -> None:
     written = json.loads(json.dumps(inspect_source(folder).to_dict()))
     assert written["unreadable"][0]["name"] == "dog/bad.jpg"
     assert written["classes"]["dog"] == 4
+
+
+class Boxes(ImageFolderSource):
+    """Boxes of three classes on the images of a folder: many cars, few dogs, and a class that never comes."""
+
+    target_kind = "boxes"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.classes, self.labels = ("car", "dog", "ghost"), None
+
+    def target(self, id: int) -> Objects:
+        return Objects.none()
+
+    def problems(self) -> list[str]:
+        return ["3.jpg: box 1 has no area"]
+
+    def class_counts(self) -> np.ndarray:
+        counts = np.zeros((len(self), 3), np.int64)
+        counts[:6, 0], counts[5, 1] = [3, 1, 1, 2, 1, 1], 2
+        return counts
+
+
+def test_annotations_are_counted_by_class_and_their_problems_told(folder: ImageFolderSource) -> None:
+    found = inspect_source(Boxes(folder.path))
+    assert found.annotations is not None
+    assert found.annotations.class_images == {"car": 6, "dog": 1, "ghost": 0}
+    assert found.annotations.class_objects == {"car": 9, "dog": 2, "ghost": 0}
+    assert (found.annotations.imbalance, found.annotations.empty_images) == (4.5, 5)
+    told = found.to_dict()
+    assert "annotations" not in told
+    assert (told["target"], told["problems"]) == ("boxes", ("3.jpg: box 1 has no area",))
+    assert inspect_source(folder).annotations is None
+    assert "problems" not in inspect_source(folder).to_dict()

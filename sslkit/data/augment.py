@@ -1,0 +1,120 @@
+"""Random changes of images with targets, each a function of (seed, epoch, id, view)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sslkit.data.warp import Placed, fit
+from sslkit.errors import ConfigError
+from sslkit.keyed_random import Keys
+
+_GREY = (0.299, 0.587, 0.114)  # luminance of red, green and blue (ITU-R BT.601)
+
+
+@dataclass(frozen=True)
+class Elastic:
+    """Elastic deformation (Simard, Steinkraus and Platt 2003, section 2): smoothed random displacements.
+
+    alpha: their standard deviation in pixels of the canvas, of each of x and y. sigma: of the Gaussian that
+    smooths the uniform noise, pixels. p: probability. U-Net (Ronneberger et al. 2015, section 3.1) has alpha
+    10 from a grid of 3x3 vectors, so a sigma of about a fifth of the canvas. Raises ConfigError for numbers
+    that cannot work; below sigma = 2 * alpha the image would fold over itself.
+    """
+
+    alpha: float
+    sigma: float
+    p: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha * 2 <= self.sigma < math.inf:
+            raise ConfigError(
+                f"elastic: alpha={self.alpha}, sigma={self.sigma}: use pixels above 0 with sigma >= 2 * alpha"
+            )
+        if not 0 <= self.p <= 1:
+            raise ConfigError(f"elastic: p={self.p}: use a probability, 0 to 1")
+
+    def field(self, size: tuple[int, int], keys: Keys, view: int = 0) -> Tensor:
+        """The displacements (x, y) of one sample, float (2, H, W)."""
+        # What is so smooth needs no noise at every pixel: a grid of two points a sigma is interpolated.
+        pitch = max(1, int(self.sigma / 2))
+        spread = self.sigma / pitch
+        reach = math.ceil(3 * spread)
+        points = [math.ceil(side / pitch) + 2 for side in size]  # one beyond each border
+        noise = keys.stream(view, "elastic").uniform(2, *(count + 2 * reach for count in points))[0] * 2 - 1
+        weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / spread) ** 2)
+        weights /= weights.square().sum().sqrt()  # keeps the variance of noise, which is 1/3
+        smooth = F.conv2d(noise[:, None], weights.view(1, 1, -1, 1))
+        smooth = F.conv2d(smooth, weights.view(1, 1, 1, -1)) * (self.alpha * math.sqrt(3))
+        whole = [count * pitch for count in points]
+        fine = F.interpolate(smooth, size=whole, mode="bicubic", align_corners=False)[:, 0]
+        return fine[:, pitch : pitch + size[0], pitch : pitch + size[1]].contiguous()
+
+
+@dataclass(frozen=True)
+class Augment:
+    """What is done to an image with its target.
+
+    flip: probability of mirroring left to right. scale: least and largest, uniform in its logarithm; 1 fits
+    the canvas. Of an image larger than the canvas a random window is shown. elastic: None is never. colour:
+    strength of the jitter; brightness, contrast and saturation are multiplied by factors from
+    max(0, 1 - colour) to 1 + colour. Raises ConfigError for numbers that cannot work.
+    """
+
+    flip: float = 0.0
+    scale: tuple[float, float] = (1.0, 1.0)
+    elastic: Elastic | None = None
+    colour: float = 0.0
+
+    def __post_init__(self) -> None:
+        low, high = self.scale
+        rules = {
+            "flip": (0 <= self.flip <= 1, "a probability, 0 to 1"),
+            "scale": (0 < low <= high < math.inf, "two numbers above 0, the smaller first, as (0.5, 2.0)"),
+            "colour": (0 <= self.colour < math.inf, "a number >= 0, such as 0.3"),
+        }
+        for name, (holds, mend) in rules.items():
+            if not holds:
+                raise ConfigError(f"augment: {name}={getattr(self, name)}: use {mend}")
+
+    def draw(self, source: tuple[int, int], size: tuple[int, int], keys: Keys, view: int = 0) -> Placed:
+        """Where an image of `source` pixels comes to lie on a canvas, (height, width) both; one key."""
+        low, high = self.scale
+        at, down, across, mirror, bend = keys.stream(view, "place").uniform(5)[0].tolist()
+        factor = low * (high / low) ** at
+        height, width = (max(1, round(side * factor)) for side in fit(source, size).scaled)
+        spare = (max(0, height - size[0]), max(0, width - size[1]))
+        displaced = None
+        if self.elastic is not None and bend < self.elastic.p:
+            displaced = self.elastic.field(size, keys, view)
+        return Placed(
+            source,
+            size,
+            (height, width),
+            offset=(int(down * (spare[0] + 1)), int(across * (spare[1] + 1))),
+            flipped=mirror < self.flip,
+            displaced=displaced,
+        )
+
+    def coloured(self, pixels: Tensor, keys: Keys, view: int = 0) -> Tensor:
+        """uint8 (C, h, w) without padding to the same; saturation is changed where C is 3."""
+        if not self.colour:
+            return pixels
+        lowest = max(0.0, 1 - self.colour)
+        drawn = lowest + keys.stream(view, "colour").uniform(3)[0] * (1 + self.colour - lowest)
+        brightness, contrast, saturation = drawn.tolist()
+        count = pixels.shape[0]
+        grey = torch.tensor(_GREY) if count == 3 else torch.full((count,), 1 / count)
+        matrix = torch.eye(count)
+        if count == 3:
+            matrix = saturation * matrix + (1 - saturation) * grey.expand(3, 3)
+        values = pixels.flatten(1).float()
+        mean = brightness * (grey @ values.mean(dim=1))
+        changed = torch.addmm(
+            ((1 - contrast) * mean).expand(count, 1), contrast * brightness * matrix, values
+        )
+        return changed.round_().clamp_(0, 255).to(torch.uint8).view_as(pixels)
