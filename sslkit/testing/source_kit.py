@@ -6,10 +6,11 @@ import pickle
 
 import numpy as np
 
-from sslkit.contracts import Item, Moment, Refused, Source
+from sslkit.contracts import Item, LabelledSource, Moment, Refused, Source
 from sslkit.data.clips import Clips
-from sslkit.data.decode.image import decode_image
+from sslkit.data.decode.image import decode_image, read_header
 from sslkit.data.decode.moment import decode_moment
+from sslkit.testing.targets import check_target, counted, equal
 
 _ROUNDING = 1e-6  # seconds by which the last moment may pass the end of its video
 
@@ -57,8 +58,9 @@ def check_source(source: Source, *, sample: int = 16, channels: int = 3) -> None
 
 def _check_labels(source: Source, name: str, count: int) -> None:
     labels, classes = source.labels, source.classes
-    if labels is None:
-        _require(len(classes) == 0, f"{name} has {len(classes)} classes but no labels")
+    if labels is None:  # classes may be those of the targets
+        known = len(classes) == 0 or isinstance(source, LabelledSource)
+        _require(known, f"{name} has {len(classes)} classes but no labels")
         return
     _require(labels.dtype == np.int64, f"{name}.labels is {labels.dtype}, not int64")
     _require(labels.shape == (count,), f"{name}.labels has shape {labels.shape}, not ({count},)")
@@ -153,6 +155,44 @@ def _check_order(source: Source, name: str, count: int, copy: Source) -> None:
             not np.array_equal(first, order(*one)) for one in others
         )  # few samples may meet by chance
         _require(count < 4 or other, f"{name}.order is the same whatever the {what}")
+
+
+def check_labelled_source(source: LabelledSource, *, sample: int = 16, channels: int = 3) -> None:
+    """`check_source`, and raise AssertionError unless the targets keep the `LabelledSource` contract.
+
+    Give it a small sound data set: `problems` must find nothing, and no item may be refused. Targets are
+    held against the pixels of their images and against `class_counts`. Targets of a plugin's own kind must
+    follow a warp; more is not known of them.
+    """
+    name = type(source).__name__
+    missing = f"{name} lacks one of target_kind, target, problems, class_counts"
+    _require(isinstance(source, LabelledSource), missing)
+    check_source(source, sample=sample, channels=channels)
+    kind, count = source.target_kind, len(source)
+    _require(isinstance(kind, str) and kind != "", f"{name}.target_kind is not a non-empty string")
+    problems = source.problems()
+    _require(isinstance(problems, list), f"{name}.problems() gave a {type(problems).__name__}, not a list")
+    _require(problems == [], f"{name} finds problems in what should be sound: {problems[:3]}")
+    counts = source.class_counts()
+    _require(counts.dtype == np.int64, f"{name}.class_counts() is {counts.dtype}, not int64")
+    shape = (count, len(source.classes))
+    _require(counts.shape == shape, f"{name}.class_counts() has shape {counts.shape}, not {shape}")
+    copy = pickle.loads(pickle.dumps(source))
+    for id in sorted({count * k // sample for k in range(sample)} | {count - 1}):
+        target = source.target(id)
+        for who, again in (("the second time", source.target(id)), ("in a pickled copy", copy.target(id))):
+            _require(equal(target, again), f"{name}.target({id}) is another {who}")
+        header = read_header(source[id].content, channels=channels)
+        check_target(target, kind, (header.height, header.width), len(source.classes), f"{name}.target({id})")
+        found = counted(target, len(source.classes))
+        agree = found is None or any(np.array_equal(counts[id], one) for one in found)
+        _require(agree, f"{name}.class_counts()[{id}] is {counts[id].tolist()}, its target holds {found}")
+    for outside in (count, -1):
+        try:
+            source.target(outside)
+        except IndexError:
+            continue
+        raise AssertionError(f"{name}.target({outside}) must raise IndexError: ids are 0..{count - 1}")
 
 
 def _same(one: Item, other: Item) -> bool:
