@@ -10,7 +10,8 @@ A plugin is a light module (it must not import torch) named by an entry point in
     def sslkit_objectives() -> dict[str, str]:
         return {"my_objective": "my_package.my_objective:MyObjective"}
 
-Each hook maps names to "module:object", imported only when the name is used. A name already taken is refused.
+Each hook maps names to "module:object", imported only when the name is used. Every name is also known as
+PLUGIN:NAME, plugin being the entry point's name; docs/plugins.md says which one the short name means.
 """
 
 from __future__ import annotations
@@ -28,13 +29,15 @@ API_VERSION: Final = 1
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
-Kind = Literal["objective", "source", "view_policy", "head"]
+Kind = Literal["objective", "source", "view_policy", "head", "probe", "protocol"]
 
 HOOKS: Final[Mapping[Kind, str]] = {
     "objective": "sslkit_objectives",
     "source": "sslkit_sources",
     "view_policy": "sslkit_view_policies",
     "head": "sslkit_heads",
+    "probe": "sslkit_probes",
+    "protocol": "sslkit_protocols",
 }
 """Which hook registers the names of which kind."""
 
@@ -56,4 +59,14 @@ def sslkit_view_policies() -> Mapping[str, str]:  # type: ignore[empty-body]
 
 @hookspec
 def sslkit_heads() -> Mapping[str, str]:  # type: ignore[empty-body]
-    """Heads that judge a backbone on a task, see `sslkit.contracts.Head`."""
+    """Heads: classes built as `Head(info, task, **options)`, see `sslkit.contracts.Head`."""
+
+
+@hookspec
+def sslkit_probes() -> Mapping[str, str]:  # type: ignore[empty-body]
+    """Probes fitted to embeddings: functions (train, test, classes, options) to ranked classes."""
+
+
+@hookspec
+def sslkit_protocols() -> Mapping[str, str]:  # type: ignore[empty-body]
+    """Protocols: "package:folder/file.yaml", a file inside an installed package."""

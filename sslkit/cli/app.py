@@ -10,6 +10,7 @@ import typer
 
 from sslkit.cli import data, demo, evaluate, mine, plugins, pretrain, recipes, retrieve
 from sslkit.errors import SslkitError
+from sslkit.registry.plugins import SAFE_VARIABLE
 from sslkit.version import __version__
 
 TRACEBACK_VARIABLE = "SSLKIT_TRACEBACK"
@@ -37,8 +38,12 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
+    safe: Annotated[
+        bool, typer.Option("--safe", help=f"Load no plugin but the built-in one, as {SAFE_VARIABLE}=1 does.")
+    ] = False,
 ) -> None:
-    pass
+    if safe:
+        os.environ[SAFE_VARIABLE] = "1"  # before the first name is looked up, and for the processes started
 
 
 def main() -> None:

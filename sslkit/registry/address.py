@@ -1,4 +1,4 @@
-"""The DATA argument: a folder, an .npz file, a list file, or `NAME:key=value,key=value` for any source."""
+"""The DATA argument: a folder, a file of a known form, or `NAME:key=value,key=value` for any source."""
 
 from __future__ import annotations
 
@@ -10,17 +10,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sslkit.data.decode.suffixes import EXTENSIONS, VIDEO_EXTENSIONS
-from sslkit.errors import ConfigError, DataError
-from sslkit.registry.lookup import build, names, resolve
+from sslkit.errors import ConfigError, DataError, UnknownNameError
+from sslkit.registry.lookup import absence, build, find, loaded, plugins
+from sslkit.registry.plugins import BUILTIN
 from sslkit.yaml_text import parse_value
 
 if TYPE_CHECKING:
     from sslkit.contracts import Source
 
-_BY_SUFFIX = {".csv": "list", ".lst": "list", ".npz": "npz", ".tar": "shards", ".txt": "list"}
+_BY_SUFFIX = {
+    ".csv": "list",
+    ".json": "coco",
+    ".lst": "list",
+    ".npz": "npz",
+    ".tar": "shards",
+    ".txt": "list",
+}
+_FROM_PLUGINS = {"coco": "sslkit-detection"}
+"""Sources a file may need that do not come with sslkit, and the package that has them."""
 _FORMS = (
     "a folder of images, videos or .tar shards, a video, an .npz file, a .txt, .csv or .lst list, shards as "
-    "PLACE-{000..012}.tar or by URL, hf:NAME, or SOURCE:key=value,..."
+    "PLACE-{000..012}.tar or by URL, hf:NAME, a .json file of annotations (with sslkit-detection), or "
+    "SOURCE:key=value,..."
 )
 _LOOKED_AT = 2000
 """Files of a folder looked at to tell what it holds."""
@@ -30,27 +41,50 @@ def open_source(data: str, *, split: str | None = None) -> Source:
     """Open what a DATA argument names; a path that exists always wins over a source's name.
 
     `shapes:count=6000,size=32` gives options to a registered source; a first part without `=` is its address,
-    as in `folder:photos,split=train`. Raises DataError for a path that is missing or of no known form,
-    UnknownNameError for an unknown source, ConfigError for an option the source does not take.
+    as in `folder:photos,split=train`. A source may be written as PLUGIN:NAME, as in `detection:coco:a.json`.
+    Raises DataError for a path that is missing or of no known form, UnknownNameError for an unknown source,
+    ConfigError for one that is not clear and for an option the source does not take.
     """
     path = Path(data).expanduser()
     options: dict[str, Any] = {} if split is None else {"split": split}
     if data and path.exists():
         source: Source = build("source", _source_of(path), path, **options)
         return source
-    named = data.partition(":")[0] in names("source")
-    if not named and ("://" in data or ("{" in data and data.endswith(".tar"))):
+    name, rest = _split(data)
+    if not name and ("://" in data or ("{" in data and data.endswith(".tar"))):
         shards: Source = build("source", "shards", data, **options)
         return shards
-    return _named_source(data, path, options)
-
-
-def _named_source(data: str, path: Path, options: dict[str, Any]) -> Source:
-    name, colon, rest = data.partition(":")
-    if name not in names("source"):
-        if colon and name.isidentifier() and len(name) > 1:  # one letter is a Windows drive
-            resolve("source", name)  # raises UnknownNameError with the nearest names
+    if not name:
+        _check_no_source_is_meant(data)
         raise _missing(data, path)
+    return _named_source(data, name, rest, options)
+
+
+def _split(data: str) -> tuple[str, str]:
+    """The source DATA names and what follows its colon; ("", DATA) where it names none.
+
+    A built-in's name is never read as a plugin's.
+    """
+    first, _, rest = data.partition(":")
+    second, _, last = rest.partition(":")
+    known = loaded().targets["source"]
+    if first in known and known[first].plugin == BUILTIN:
+        return first, rest
+    if f"{first}:{second}" in known:
+        return f"{first}:{second}", last
+    return (first, rest) if first in known else ("", data)
+
+
+def _check_no_source_is_meant(data: str) -> None:
+    """Raise UnknownNameError or ConfigError for what can be nothing but the name of a source."""
+    first, colon, rest = data.partition(":")
+    if rest and any(plugin.name == first for plugin in plugins()):
+        find("source", f"{first}:{rest.partition(':')[0]}")
+    if colon and len(first) > 1 and first.replace("-", "_").isidentifier():  # one letter is a Windows drive
+        find("source", first)
+
+
+def _named_source(data: str, name: str, rest: str, options: dict[str, Any]) -> Source:
     parts = [part.strip() for part in rest.split(",") if part.strip()]
     address = [parts.pop(0)] if parts and "=" not in parts[0] else []
     for part in parts:
@@ -69,7 +103,16 @@ def _source_of(path: Path) -> str:
         return "video"
     if path.suffix.lower() not in _BY_SUFFIX:
         raise DataError(f"'{path}' is a single file of no known form; DATA is {_FORMS}")
-    return _BY_SUFFIX[path.suffix.lower()]
+    name = _BY_SUFFIX[path.suffix.lower()]
+    if name in _FROM_PLUGINS:
+        try:
+            find("source", name)
+        except UnknownNameError as error:
+            reason = absence("source", name) or f"Install it with `pip install {_FROM_PLUGINS[name]}`."
+            raise DataError(
+                f"'{path}' is read by the source '{name}', which is not here. {reason}"
+            ) from error
+    return name
 
 
 def _folder_of(path: Path) -> str:

@@ -54,9 +54,19 @@ def sslkit_view_policies() -> dict[str, str]:
 
 
 @hookimpl
-def sslkit_heads() -> dict[str, str]:
+def sslkit_probes() -> dict[str, str]:
     """The two probes every representation is judged by."""
     return {
         "knn": "sslkit.evaluation.measure:knn",
         "linear": "sslkit.evaluation.measure:linear",
+    }
+
+
+@hookimpl
+def sslkit_protocols() -> dict[str, str]:
+    """Ways of measuring that come with sslkit."""
+    return {
+        "knn-20": "sslkit.evaluation:protocol_files/knn-20.yaml",
+        "knn-200": "sslkit.evaluation:protocol_files/knn-200.yaml",
+        "linear-lbfgs": "sslkit.evaluation:protocol_files/linear-lbfgs.yaml",
     }

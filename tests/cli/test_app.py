@@ -31,6 +31,10 @@ COMMANDS = [
     "data inspect",
     "plugins list",
     "plugins why",
+    "plugins disable",
+    "plugins enable",
+    "plugins check",
+    "plugins new",
     "recipes list",
     "recipes show",
 ]

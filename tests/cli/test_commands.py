@@ -139,8 +139,10 @@ def test_evaluate_prints_text_or_json(stand_in: Stand) -> None:
         "3",
     ]
     assert json.loads(invoke("evaluate", "run", "--data", "a", *arguments, "--json")) == {"top1": 0.5}
-    defaults = {"test": None, "head": "knn", "protocol": None, "baselines": True, "out": None, "seed": 0}
+    defaults = {"test": None, "head": "knn", "protocol": None, "settings": [], "baselines": True, "out": None}
+    defaults |= {"seed": 0, "seeds": 1, "resume": False}
     chosen = {"test": "b", "head": "linear", "protocol": "p", "baselines": False, "out": Path("o"), "seed": 3}
+    chosen = defaults | chosen
     assert calls == [(("run", "a"), defaults), (("run", "a"), chosen)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -124,3 +125,105 @@ def test_images_win_where_videos_lie_beside_them(photos: Path, videos: Path) -> 
     shutil.copy(next(videos.rglob("*.mp4")), photos / "clip.mp4")
     assert type(open_source(str(photos))).__name__ == "ImageFolderSource"
     assert type(open_source(f"video:{photos}")).__name__ == "VideoSource"
+
+
+RECORDING = """
+class Recording:
+    def __init__(self, address=None, *, limit: int = 0):
+        self.given = (type(self).__name__, None if address is None else str(address), limit)
+class Other(Recording): pass
+"""
+GIVES = """
+from sslkit.hookspecs import hookimpl
+SSLKIT_API = 1
+@hookimpl
+def sslkit_sources():
+    return {NAMES}
+"""
+Install = Callable[..., Path]
+
+
+@pytest.fixture
+def sources(install: Install) -> Install:
+    """Lays down plugins that give sources which record what they are opened with."""
+
+    def lay_down(plugin: str, **names: str) -> Path:
+        addresses = {name: f"sslkit_test_{plugin}:{target}" for name, target in names.items()}
+        return install(RECORDING + GIVES.replace("{NAMES}", repr(addresses)), name=plugin)
+
+    return lay_down
+
+
+@pytest.mark.parametrize(
+    ("data", "given"),
+    [
+        ("table", ("Recording", None, 0)),
+        ("table:x.json", ("Recording", "x.json", 0)),
+        ("mine:table", ("Recording", None, 0)),
+        ("mine:table:x.json", ("Recording", "x.json", 0)),
+        ("mine:table:limit=3", ("Recording", None, 3)),
+        ("mine:table:x.json,limit=3", ("Recording", "x.json", 3)),
+        ("mine:table:C:/x.json", ("Recording", "C:/x.json", 0)),
+        ("mine:folder:x", ("Other", "x", 0)),
+        ("mine:mine:x", ("Other", "x", 0)),
+        ("mine:x", ("Other", "x", 0)),
+    ],
+)
+def test_a_plugins_source_is_written_short_or_in_full(
+    sources: Install, data: str, given: tuple[object, ...]
+) -> None:
+    sources("mine", table="Recording", folder="Other", mine="Other")
+    assert open_source(data).given == given
+
+
+def test_a_built_ins_name_is_never_read_as_a_plugins(sources: Install) -> None:
+    sources("folder", photos="Recording")
+    with pytest.raises(DataError, match="photos"):
+        open_source("folder:photos")
+    assert open_source("photos").given == ("Recording", None, 0)
+
+
+def test_a_source_of_two_plugins_must_be_written_in_full(sources: Install) -> None:
+    sources("one", table="Recording")
+    sources("two", table="Other")
+    with pytest.raises(ConfigError, match=r"source 'table' is not clear, .*one:table or two:table"):
+        open_source("table:x.json")
+    assert open_source("two:table:x.json").given == ("Other", "x.json", 0)
+
+
+def test_a_full_name_that_is_wrong_offers_the_nearest(sources: Install) -> None:
+    sources("mine", table="Recording")
+    with pytest.raises(UnknownNameError, match="unknown source 'mine:tabel'; did you mean 'mine:table'"):
+        open_source("mine:tabel:x.json")
+
+
+def test_a_source_of_a_plugin_that_failed_says_so(install: Install) -> None:
+    install(GIVES.replace("{NAMES}", "{'table': 'm:T'}") + "1 / 0", name="my-wreck", package="wreck")
+    for data in ("table:x", "my-wreck:table:x", "my-wreck:other"):
+        with pytest.raises(UnknownNameError, match=r"lugin 'my-wreck'.*failed to load because ZeroDiv"):
+            open_source(data)
+
+
+def test_a_json_file_is_opened_by_coco_where_a_plugin_has_it(sources: Install, tmp_path: Path) -> None:
+    file = tmp_path / "instances.JSON"
+    file.write_text("{}")
+    sources("one", other="Recording")
+    with pytest.raises(
+        DataError, match=r"instances.JSON' is read by the source 'coco'.*pip install sslkit-detection"
+    ):
+        open_source(str(file))
+    sources("two", coco="Recording")
+    assert open_source(str(file)).given == ("Recording", str(file), 0)
+    sources("three", coco="Other")
+    with pytest.raises(ConfigError, match="three:coco or two:coco"):
+        open_source(str(file))
+
+
+def test_a_json_file_tells_why_the_plugin_for_it_failed(install: Install, tmp_path: Path) -> None:
+    file = tmp_path / "instances.json"
+    file.write_text("{}")
+    install(GIVES.replace("{NAMES}", "{'coco': 'm:T'}") + "1 / 0", name="wreck")
+    with pytest.raises(
+        DataError, match=r"provided by plugin 'wreck'.*failed to load because ZeroDivisionError"
+    ):
+        open_source(str(file))

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -27,36 +22,12 @@ def sslkit_objectives():
 Install = Callable[..., Path]
 
 
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Lays a plugin down as an installer would: a module and a dist-info with its entry point."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delenv("SSLKIT_STRICT_PLUGINS", raising=False)
-    modules: list[str] = []
-
-    def lay_down(source: str, name: str = "throwaway", package: str | None = None) -> Path:
-        package = package or name
-        module = f"sslkit_test_{package}"
-        modules.append(module)
-        (tmp_path / f"{module}.py").write_text(source, encoding="utf-8")
-        info = tmp_path / f"{module}-1.2.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.2\n")
-        (info / "entry_points.txt").write_text(f"[{ENTRY_POINT_GROUP}]\n{name} = {module}\n")
-        importlib.invalidate_caches()
-        return tmp_path
-
-    yield lay_down
-    for module in modules:
-        sys.modules.pop(module, None)
-
-
-def load() -> tuple[Loaded, dict[str, Plugin]]:
+def load(*, disabled: Collection[str] = (), safe: bool = False) -> tuple[Loaded, dict[str, Plugin]]:
     """What is found, less any plugin that is really installed where the tests run."""
     found = [
         entry for entry in entry_points(group=ENTRY_POINT_GROUP) if entry.value.startswith("sslkit_test_")
     ]
-    loaded = load_plugins(found)
+    loaded = load_plugins(found, disabled=disabled, safe=safe)
     return loaded, {plugin.name: plugin for plugin in loaded.plugins}
 
 
@@ -74,10 +45,10 @@ def test_a_good_plugin_provides_its_names(install: Install, capsys: pytest.Captu
     assert capsys.readouterr().err == ""
 
 
-def test_every_built_in_name_comes_through_the_hooks() -> None:
+def test_the_built_ins_come_through_the_hooks_and_heads_through_plugins_alone() -> None:
     plugins = {plugin.name: plugin for plugin in load_plugins([]).plugins}
     assert set(plugins) == {"built-in"}
-    assert set(plugins["built-in"].provides) == set(HOOKS)
+    assert set(plugins["built-in"].provides) == set(HOOKS) - {"head"}
 
 
 BROKEN = {
@@ -89,11 +60,16 @@ BROKEN = {
     "is of another API": (GOOD.replace("SSLKIT_API = 1", "SSLKIT_API = 2"), "SSLKIT_API = 2"),
     "misspells a hook": (GOOD.replace("sslkit_objectives", "sslkit_objectivs"), "mean 'sslkit_objectives'"),
     "forgets the mark": (GOOD.replace("@hookimpl\n", ""), "lacks the @hookimpl mark"),
+    "marks what is no hook": (GOOD.replace("sslkit_objectives", "objectives"), "unknown hook 'objectives'"),
     "takes arguments": (GOOD.replace("objectives()", "objectives(config)"), "config"),
     "raises in a hook": (GOOD.replace("return", "raise KeyError('gone')\n    return"), "KeyError"),
     "returns no mapping": (GOOD.replace("return {", "return {1, } or {"), "must return a mapping"),
     "gives no address": (GOOD.replace("collections:OrderedDict", "collections"), "'module:object'"),
-    "takes a built-in's name": (GOOD.replace('"mine"', '"simclr"'), "taken by built-in"),
+    "gives a name with a colon": (GOOD.replace('"mine"', '"my:own"'), "'my:own'; a name has no colon"),
+    "raises without a word": (
+        "from sslkit.errors import PluginError\nraise PluginError('')\n",
+        "PluginError",
+    ),
 }
 
 
@@ -126,18 +102,52 @@ def test_a_plugin_that_fails_in_its_last_hook_leaves_no_name_of_its_first(instal
 def test_of_two_plugins_with_one_name_the_second_is_left_out(install: Install) -> None:
     install(GOOD, name="twin", package="a")
     install(GOOD.replace('"mine"', '"other"'), name="twin", package="b")
-    loaded, _ = load()
+    loaded, plugins = load()
     assert [plugin.works for plugin in loaded.plugins] == [True, True, False]
+    assert "sslkit_test_a 1.2 has a plugin named 'twin' already" in plugins["twin"].reason
+    assert plugins["twin"].provides == {}
     assert names(loaded) >= {"mine"}
     assert "other" not in names(loaded)
 
 
-def test_of_two_plugins_that_give_one_name_the_second_is_left_out(install: Install) -> None:
-    install(GOOD, name="first")
-    install(GOOD, name="second")
-    loaded, plugins = load()
-    assert "taken by first" in plugins["second"].reason
-    assert loaded.targets["objective"]["mine"].plugin == "first"
+def test_a_plugin_named_with_a_colon_is_left_out(install: Install) -> None:
+    install(GOOD, name="my:own", package="colon")
+    assert "has a colon" in load()[1]["my:own"].reason
+
+
+IMPORTED = "import pathlib; pathlib.Path(__file__).with_suffix('.ran').touch()\n"
+
+
+def test_a_disabled_plugin_is_not_imported_and_no_error_where_plugins_are_strict(
+    install: Install, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = install(IMPORTED + "1 / 0", name="broken")
+    install(IMPORTED + GOOD, name="good")
+    monkeypatch.setenv("SSLKIT_STRICT_PLUGINS", "1")
+    loaded, plugins = load(disabled={"broken"})
+    assert plugins["good"].state == "works"
+    assert plugins["broken"].state == "disabled"
+    assert "sslkit plugins enable broken" in plugins["broken"].reason
+    assert [file.stem for file in folder.glob("*.ran")] == ["sslkit_test_good"]
+    assert "mine" in names(loaded)
+    assert capsys.readouterr().err == ""
+
+
+def test_safe_mode_imports_no_plugin_and_keeps_the_built_ins(install: Install) -> None:
+    folder = install(IMPORTED + GOOD)
+    loaded, plugins = load(safe=True)
+    assert (plugins["throwaway"].state, plugins["throwaway"].works) == ("safe mode", False)
+    assert list(folder.glob("*.ran")) == []
+    assert "mine" not in names(loaded)
+    assert loaded.targets["objective"]["simclr"].plugin == "built-in"
+
+
+def test_what_a_plugin_prints_does_not_stand_among_the_results(
+    install: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install("print('Hello from a library')\n" + GOOD)
+    load()
+    assert capsys.readouterr() == ("", "Hello from a library\n")
 
 
 def test_strict_plugins_make_a_broken_one_an_error(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,17 +160,3 @@ def test_strict_plugins_make_a_broken_one_an_error(install: Install, monkeypatch
 def test_a_library_of_the_plugin_that_is_named_like_a_hook_is_no_hook(install: Install) -> None:
     install(GOOD + "import json as sslkit_mine\n")
     assert load()[1]["throwaway"].works
-
-
-def test_the_command_line_lists_an_installed_plugin_without_torch(install: Install) -> None:
-    folder = install(GOOD)
-    script = (
-        "import sys; from sslkit.cli.app import app\n"
-        "app(['plugins', 'list', '--json'], standalone_mode=False)\n"
-        "assert 'torch' not in sys.modules"
-    )
-    environment = os.environ | {"PYTHONPATH": str(folder)}
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True
-    )
-    assert "throwaway" in {plugin["name"] for plugin in json.loads(done.stdout) if plugin["works"]}
