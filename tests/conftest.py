@@ -27,8 +27,9 @@ TINY = (
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory) -> None:
-    """What is cached on disk stays inside the tests' own folder."""
+    """What is cached on disk, and which plugins are disabled, stays inside the tests' own folder."""
     os.environ["SSLKIT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["SSLKIT_CONFIG"] = str(tmp_path_factory.mktemp("config"))
 
 
 @pytest.fixture

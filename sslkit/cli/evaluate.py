@@ -19,24 +19,72 @@ def add_to(app: typer.Typer) -> None:
 
 def evaluate(
     model: ModelArgument,
-    data: Annotated[str, typer.Option(help="Labelled data to fit the probe on.")],
-    test: Annotated[
-        str | None, typer.Option(help="Labelled data to score on; default: its held-out part.")
+    data: Annotated[
+        str, typer.Option(help="Data to train or fit on: labels, boxes, masks, as the head asks.")
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE", help="Changes of the protocol, e.g. training.steps=500 mode=finetune."
+        ),
     ] = None,
-    head: Annotated[str, typer.Option(help="knn, linear, or a plugin's head.")] = "knn",
+    test: Annotated[
+        str | None, typer.Option(help="Data of the same kind to score on; default: its held-out part.")
+    ] = None,
+    head: Annotated[
+        str, typer.Option(help="A probe (knn, linear) or a plugin's head (`sslkit plugins list`).")
+    ] = "knn",
     protocol: Annotated[
-        str | None, typer.Option(help="Evaluation protocol; default: the head's own.")
+        str | None, typer.Option(help="Evaluation protocol, a name or YAML file; default: the head's own.")
     ] = None,
     baselines: Annotated[bool, typer.Option(help="Also measure the same backbone untrained.")] = True,
-    out: Annotated[Path | None, typer.Option(help="Folder for the report.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the probe and of the random baseline.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for results; of a head also weights, predictions, pictures.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the probe or head, and of the random baseline.")] = 0,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of a head, seeds SEED, SEED + 1, ...")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the trainings in --out.")] = False,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Bootstrap a detector: add its false alarms on images without objects, retrain."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Measure a representation with a probe, beside the same backbone untrained."""
+    """Measure a representation with a probe or a head, beside the same backbone untrained."""
+    if rounds is not None:
+        from sslkit.runs.bootstrap_head import bootstrap_head
+
+        found = bootstrap_head(
+            model,
+            data,
+            head=head,
+            protocol=protocol,
+            settings=settings or [],
+            rounds=rounds,
+            out=out,
+            seed=seed,
+        )
+        if json:
+            print_json(found.to_dict())
+        else:
+            typer.echo(found.to_text())
+        return
     from sslkit.runs.evaluate import evaluate as run
 
     result = run(
-        model, data, test=test, head=head, protocol=protocol, baselines=baselines, out=out, seed=seed
+        model,
+        data,
+        test=test,
+        head=head,
+        protocol=protocol,
+        settings=settings or [],
+        baselines=baselines,
+        out=out,
+        seed=seed,
+        seeds=seeds,
+        resume=resume,
     )
     if json:
         print_json(result.to_dict())

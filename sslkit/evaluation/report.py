@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sslkit.atomic import replace_text
 from sslkit.contracts import Score
@@ -19,7 +20,8 @@ class Result:
     """A score with all that is needed to trust it.
 
     protocol: `id@hash`; weights: hash or name of the measured weights; train, test: numbers of samples;
-    classes: number of classes.
+    classes: number of classes. seeds: trainings the figures are the mean of; spread: standard deviations.
+    details: more that a reader may want, in JSON terms.
     """
 
     score: Score
@@ -28,6 +30,9 @@ class Result:
     train: int
     test: int
     classes: int
+    seeds: int = 1
+    spread: Mapping[str, float] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_results(results: Sequence[Result], out: Path) -> None:
@@ -41,13 +46,16 @@ def results_json(results: Sequence[Result]) -> str:
     rows = [
         {
             "subject": result.score.subject,
-            "figures": _finite(result.score.figures),
-            "per_class": _finite(result.score.per_class),
+            "figures": finite(result.score.figures),
+            "per_class": finite(result.score.per_class),
             "protocol": result.protocol,
             "weights": result.weights,
             "train": result.train,
             "test": result.test,
             "classes": result.classes,
+            "seeds": result.seeds,
+            "spread": finite(result.spread),
+            "details": dict(result.details),
         }
         for result in results
     ]
@@ -63,10 +71,7 @@ def table(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
     rows = [
         [
             result.score.subject,
-            *(
-                f"{result.score.figures[name]:.4f}" if name in result.score.figures else ""
-                for name in figures
-            ),
+            *(_cell(result, name) for name in figures),
             result.protocol,
             result.weights,
             *(str(number) for number in (result.train, result.test, result.classes)),
@@ -94,9 +99,17 @@ def text_table(results: Sequence[Result]) -> str:
     )
 
 
+def _cell(result: Result, name: str) -> str:
+    if name not in result.score.figures:
+        return ""
+    mean = f"{result.score.figures[name]:.4f}"
+    return f"{mean} ± {result.spread[name]:.4f}" if name in result.spread else mean
+
+
 def _markdown(cell: str) -> str:
     return " ".join(cell.split()).replace("\\", "\\\\").replace("|", "\\|")
 
 
-def _finite(shares: Mapping[str, float]) -> dict[str, float | None]:
+def finite(shares: Mapping[str, float]) -> dict[str, float | None]:
+    """The same with None for what is not finite, which JSON has no word for."""
     return {name: share if math.isfinite(share) else None for name, share in shares.items()}  # NaN is no JSON

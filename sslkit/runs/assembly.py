@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,7 +135,7 @@ def assemble(recipe: Recipe, source: Source, *, project_dir: str) -> Parts:
         weight_decay=recipe.optimizer.weight_decay,
         momentum=recipe.optimizer.momentum,
     )
-    accelerator = _accelerator(recipe, layout, project_dir)
+    accelerator = make_accelerator(layout.precision, project_dir, recipe.trackers)
     wrapped, optimizer = accelerator.prepare(learner, optimizer)
     inner = cast(Learner, learner)
     # From here on random numbers are dropout's alone, and ranks must not drop the same units.
@@ -245,8 +246,9 @@ def _layout(recipe: Recipe, backbone: Backbone, state: PartialState) -> Layout:
     return layout
 
 
-def _accelerator(recipe: Recipe, layout: Layout, project_dir: str) -> Accelerator:
-    missing = [name for name in recipe.trackers if name not in {str(t) for t in get_available_trackers()}]
+def make_accelerator(precision: str, project_dir: str, trackers: Sequence[str] = ()) -> Accelerator:
+    """What computes in a precision ("fp32", "bf16", "fp16") on this process's device; raises ConfigError."""
+    missing = [name for name in trackers if name not in {str(t) for t in get_available_trackers()}]
     if missing:  # accelerate would leave them out without a word
         raise ConfigError(
             f"tracker '{missing[0]}' is unknown or not installed; install it, or drop it from trackers"
@@ -255,8 +257,8 @@ def _accelerator(recipe: Recipe, layout: Layout, project_dir: str) -> Accelerato
     AcceleratorState._reset_state()
     try:
         return Accelerator(
-            mixed_precision="no" if layout.precision == "fp32" else layout.precision,
-            log_with=list(recipe.trackers) or None,
+            mixed_precision="no" if precision == "fp32" else precision,
+            log_with=list(trackers) or None,
             project_dir=project_dir,
             cpu=_ON_CPU,
             # Buffers come from gathered rows or synchronised statistics, so they agree unsent.
@@ -266,5 +268,5 @@ def _accelerator(recipe: Recipe, layout: Layout, project_dir: str) -> Accelerato
         )
     except (ValueError, ImportError) as error:
         raise ConfigError(
-            f"trackers={list(recipe.trackers)} or precision={layout.precision} cannot be used here: {error}"
+            f"trackers={list(trackers)} or precision={precision} cannot be used here: {error}"
         ) from error

@@ -18,19 +18,13 @@ from sslkit.evaluation.report import Result, table, text_table, write_results
 from sslkit.page import Page, Tile
 from sslkit.plots import scatter_plot
 from sslkit.retrieval.artifact import Index
-from sslkit.runs.embedder import Embedder, open_embedder
-from sslkit.runs.evaluate import (
-    Splits,
-    choose_protocol,
-    measure_features,
-    measure_pixels,
-    open_splits,
-    untrained_like,
-)
+from sslkit.runs.embedder import Embedder, open_embedder, untrained_like
+from sslkit.runs.evaluate import choose_protocol, measure_features, measure_pixels
 from sslkit.runs.pretrain import pretrain
 from sslkit.runs.report import add_curves, add_views
 from sslkit.runs.retrieve import PICTURE_SIDE, build_index
 from sslkit.runs.run_folder import RunFolder
+from sslkit.runs.splits import Splits, open_splits
 
 RECIPE = "demo"
 MAPPED = 1000

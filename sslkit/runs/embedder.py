@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from sslkit.data.loader import Loader, choose_canvas, choose_workers
 from sslkit.data.reader import holds_video
 from sslkit.data.views.plain import evaluation_view
 from sslkit.evaluation.features import Features, joined, stream
-from sslkit.models.backbone import Backbone
+from sslkit.models.backbone import Backbone, create_backbone
 from sslkit.models.weights import load_backbone, saved_clip, saved_size, weights_hash
 from sslkit.training.progress import ProgressLine
 
@@ -100,6 +100,14 @@ def open_embedder(model: str | Path, *, pretrained: bool = True) -> Embedder:
     frames, stride = saved_clip(folder) if folder.is_dir() else (1, 1.0)
     clips = Clips(frames=frames, stride=stride)
     return Embedder(on_device(backbone), size, name, default_device(), clips)
+
+
+def untrained_like(embedder: Embedder, seed: int) -> Embedder:
+    """The same architecture at random initialisation, looking at the same size and clips."""
+    torch.manual_seed(seed)
+    architecture = embedder.backbone.architecture
+    backbone = create_backbone(architecture.name, stem=architecture.stem, options=architecture.options)
+    return replace(embedder, backbone=on_device(backbone), model=f"random:{architecture.name}")
 
 
 def on_device(backbone: Backbone) -> Backbone:

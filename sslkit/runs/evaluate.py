@@ -4,36 +4,34 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
-import numpy as np
 import torch
 
 from sslkit.contracts import Source
 from sslkit.data.clips import Clips
 from sslkit.data.loader import Loader, choose_canvas
 from sslkit.data.reader import holds_video
-from sslkit.data.subset import Subset
 from sslkit.data.views.plain import evaluation_view
-from sslkit.errors import ConfigError, DataError
+from sslkit.errors import ConfigError
 from sslkit.evaluation.features import Features
 from sslkit.evaluation.measure import Probe, measure
-from sslkit.evaluation.protocols import Protocol, load_protocol
+from sslkit.evaluation.protocols import Protocol
 from sslkit.evaluation.report import Result, results_json, text_table, write_results
-from sslkit.keyed_random import permutation
-from sslkit.models.backbone import create_backbone
-from sslkit.registry import open_source, resolve
-from sslkit.runs.embedder import Embedder, on_device, open_embedder
+from sslkit.registry import names, resolve
+from sslkit.registry.protocols import changed, load_protocol
+from sslkit.runs.assembly import process
+from sslkit.runs.embedder import Embedder, open_embedder, untrained_like
+from sslkit.runs.head_evaluation import RANDOM, choose_head, evaluate_head
+from sslkit.runs.splits import Splits, open_splits
 
 PROTOCOLS = {"knn": "knn-20", "linear": "linear-lbfgs"}
 """The protocol a probe is measured by unless another is named."""
 
-HELD_OUT = 0.2
-"""Share of a set without splits that is held out for the test."""
-
-_TEST_SPLITS = ("test", "val", "valid", "validation")
 _PIXEL_SIDE = 32
 
 
@@ -55,15 +53,6 @@ class Evaluation:
         return f"{self.protocol} on {self.data}\n{text_table(self.results)}"
 
 
-@dataclass(frozen=True)
-class Splits:
-    """What a probe is fitted on and judged on, and how they came to be."""
-
-    train: Source
-    test: Source
-    note: str
-
-
 def evaluate(
     model: str | Path,
     data: str | Path,
@@ -71,25 +60,52 @@ def evaluate(
     test: str | Path | None = None,
     head: str = "knn",
     protocol: str | Path | None = None,
+    settings: Sequence[str] = (),
     baselines: bool = True,
     out: str | Path | None = None,
     seed: int = 0,
+    seeds: int = 1,
+    resume: bool = False,
     progress: bool = True,
 ) -> Evaluation:
-    """Measure a run or timm model with a probe on labelled data.
+    """Measure a run or timm model with a probe or a head on data with labels, boxes, masks, ...
 
     data: fitted on; where it has a test or validation split, or `test` names other data, that is judged, else
-    a held-out fifth. baselines: also measure the same architecture at random initialisation (`seed`) and, for
-    k-NN, raw pixels. out: folder for results.json and results.md.
+    a held-out fifth. settings: changes of the protocol, such as "training.steps=500". baselines: also measure
+    the same architecture at random initialisation (`seed`) and, for k-NN, raw pixels. out: folder for
+    results.json and results.md, and for a head's trainings. seeds: trainings of a head, from `seed` on.
+    resume: go on with the trainings in `out`.
 
-    Raises ConfigError for unknown names, DataError for data without labels, ModelError for a wrong model.
+    Raises ConfigError for unknown names, DataError for data without labels or targets, or with wrong ones,
+    ModelError for a wrong model.
     """
-    described, probe = choose_protocol(head, protocol)
-    splits = open_splits(str(data), None if test is None else str(test))
+    test = None if test is None else str(test)
+    if head not in names("probe"):
+        wanted = range(seed, seed + seeds)
+        spec, described = choose_head(head, protocol, settings)
+        with TemporaryDirectory(prefix="sslkit-") if out is None else nullcontext(str(out)) as folder:
+            results, note = evaluate_head(
+                open_embedder(model),
+                str(data),
+                test=test,
+                spec=spec,
+                protocol=described,
+                subject=Path(str(model)).name,
+                baselines=baselines,
+                out=Path(folder),
+                seeds=wanted,
+                resume=resume,
+                progress=progress,
+            )
+        return _written(Evaluation(tuple(results), described, note), out)
+    if seeds != 1 or resume:
+        raise ConfigError(f"--seeds and --resume are of heads, which are trained; '{head}' is a probe")
+    described, probe = choose_protocol(head, protocol, settings)
+    splits = open_splits(str(data), test)
     embedder = open_embedder(model)
     subjects = [(Path(str(model)).name, embedder)]
     if baselines:
-        subjects.append(("random initialisation", untrained_like(embedder, seed)))
+        subjects.append((RANDOM, untrained_like(embedder, seed)))
     results = [
         measure_embedder(subject, name, splits, described, probe, progress=progress)
         for name, subject in subjects
@@ -98,57 +114,27 @@ def evaluate(
         channels = embedder.backbone.channels
         # A grey network's floor is the whole picture, colours too; other numbers of channels are the data's.
         results.append(measure_pixels(splits, described, probe, channels=3 if channels == 1 else channels))
-    if out is not None:
+    return _written(Evaluation(tuple(results), described, splits.note), out)
+
+
+def _written(evaluation: Evaluation, out: str | Path | None) -> Evaluation:
+    if out is not None and process().is_main_process:
         Path(out).mkdir(parents=True, exist_ok=True)
-        write_results(results, Path(out))
-    return Evaluation(tuple(results), described, splits.note)
+        write_results(evaluation.results, Path(out))
+    return evaluation
 
 
-def choose_protocol(head: str, protocol: str | Path | None) -> tuple[Protocol, Probe]:
+def choose_protocol(
+    head: str, protocol: str | Path | None, settings: Sequence[str] = ()
+) -> tuple[Protocol, Probe]:
     """The protocol asked for, or the head's own, with the probe its head stands for."""
-    probe = cast(Probe, resolve("head", head))
+    probe = cast(Probe, resolve("probe", head))
     if protocol is None and head not in PROTOCOLS:
         raise ConfigError(f"head '{head}' has no protocol of its own; name one with --protocol FILE")
     described = load_protocol(protocol if protocol is not None else PROTOCOLS[head])
     if described.head != head:
         raise ConfigError(f"protocol {described} measures with head '{described.head}', not '{head}'")
-    return described, probe
-
-
-def open_splits(data: str, test: str | None) -> Splits:
-    """Find what to fit on and what to judge on; raises DataError without labels or common classes."""
-    train = open_source(data)
-    if test is not None:
-        judged, note = open_source(test), f"{data}, judged on {test}"
-    elif found := [split for split in _TEST_SPLITS if split in train.splits]:
-        judged, note = open_source(data, split=found[0]), f"{data}, judged on its split '{found[0]}'"
-    else:
-        order = permutation(len(train), seed=0, epoch=0).numpy()
-        held = round(HELD_OUT * len(order))
-        if held == 0:
-            raise DataError(f"{data} holds {len(order)} samples, too few to hold some out; give --test")
-        note = f"{data}, judged on a held-out fifth"
-        train, judged = Subset(train, np.sort(order[held:])), Subset(train, np.sort(order[:held]))
-    for source, name in ((train, data), (judged, test or data)):
-        if source.labels is None or len(source.classes) < 2:
-            raise DataError(
-                f"{name} has no labels of at least two classes; put images into one folder per class, "
-                "or give a list file with a label on each line"
-            )
-    if list(train.classes) != list(judged.classes):
-        raise DataError(
-            f"{data} has the classes {_some(train.classes)}, {test} has {_some(judged.classes)}; "
-            "both must have the same class names"
-        )
-    return Splits(train, judged, note)
-
-
-def untrained_like(embedder: Embedder, seed: int) -> Embedder:
-    """The same architecture at random initialisation, looking at the same size and clips."""
-    torch.manual_seed(seed)
-    architecture = embedder.backbone.architecture
-    backbone = create_backbone(architecture.name, stem=architecture.stem, options=architecture.options)
-    return replace(embedder, backbone=on_device(backbone), model=f"random:{architecture.name}")
+    return changed(described, list(settings)), probe
 
 
 def measure_embedder(
@@ -219,7 +205,3 @@ def _pixels(source: Source, channels: int) -> Features:
 def _labelled(features: Features) -> Features:
     known = features.labels >= 0
     return Features(features.ids[known], features.embeddings[known], features.labels[known])
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:4]) + (f", ... ({len(names)} in all)" if len(names) > 4 else "")

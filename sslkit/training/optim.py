@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -15,22 +16,39 @@ OPTIMIZERS = ("adamw", "lars", "sgd")
 
 
 def build_optimizer(
-    module: nn.Module, *, name: str, lr: float, weight_decay: float, momentum: float
+    module: nn.Module,
+    *,
+    name: str,
+    lr: float,
+    weight_decay: float,
+    momentum: float,
+    factors: Mapping[str, float] = MappingProxyType({}),
 ) -> torch.optim.Optimizer:
     """An optimiser over the trainable parameters; biases and normalisation weights are never decayed.
 
-    momentum: of SGD and LARS; AdamW keeps (0.9, 0.999). Raises UnknownNameError.
+    momentum: of SGD and LARS; AdamW keeps (0.9, 0.999). factors: of the learning rate, by parameter name; 1
+    where none is given. Raises UnknownNameError.
     """
-    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    if not trainable:
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter_name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            decay = weight_decay if parameter.dim() > 1 else 0.0
+            groups.setdefault((factors.get(parameter_name, 1.0), decay), []).append(parameter)
+    if not groups:
         raise ConfigError("nothing to train: no parameter requires a gradient")
-    decayed = [parameter for parameter in trainable if parameter.dim() > 1]
-    plain = [parameter for parameter in trainable if parameter.dim() <= 1]
-    groups = [
-        {"params": parameters, "weight_decay": decay}
-        for parameters, decay in ((decayed, weight_decay), (plain, 0.0))
-        if parameters
-    ]
+    # Decayed ones first, as in every checkpoint so far.
+    order = sorted(groups, key=lambda group: (-group[0], -group[1]))
+    return _optimizer(
+        [{"params": groups[key], "weight_decay": key[1], "factor": key[0]} for key in order],
+        name=name,
+        lr=lr,
+        momentum=momentum,
+    )
+
+
+def _optimizer(
+    groups: list[dict[str, Any]], *, name: str, lr: float, momentum: float
+) -> torch.optim.Optimizer:
     if name == "adamw":
         return torch.optim.AdamW(groups, lr=lr)
     if name == "sgd":
@@ -91,6 +109,6 @@ def cosine_lr(step: int, *, peak: float, total_steps: int, warmup_steps: int, fi
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give every parameter group the same learning rate."""
+    """Give every parameter group the learning rate, times its own factor."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * float(group.get("factor", 1.0))

@@ -10,7 +10,7 @@ import torch
 from sslkit.errors import ConfigError
 from sslkit.evaluation.features import Features
 from sslkit.evaluation.measure import Probe, knn, linear, measure
-from sslkit.evaluation.protocols import load_protocol
+from sslkit.registry.protocols import load_protocol
 
 
 def toy(count: int, seed: int) -> Features:

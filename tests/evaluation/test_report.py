@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,9 @@ def test_json_holds_everything(tmp_path: Path) -> None:
             "train": 100,
             "test": 20,
             "classes": 10,
+            "seeds": 1,
+            "spread": {},
+            "details": {},
         }
     ]
 
@@ -41,6 +45,11 @@ def test_markdown_has_a_column_for_every_figure_of_any_row() -> None:
         "| run | 0.5000 |  | knn-20@abc | 0123 | 100 | 20 | 10 |",
         "| other |  | 1.0000 | knn-20@abc | 0123 | 100 | 20 | 10 |",
     ]
+
+
+def test_the_spread_over_seeds_stands_beside_the_mean() -> None:
+    spread = replace(result(top1=0.5), seeds=3, spread={"top1": 0.0123})
+    assert "| 0.5000 ± 0.0123 |" in markdown_table([spread])
 
 
 def test_a_subject_cannot_break_the_table() -> None:

@@ -9,8 +9,7 @@ import torch
 from sslkit.config import load_recipe
 from sslkit.errors import ConfigError
 from sslkit.models.weights import saved_clip
-from sslkit.runs.embedder import open_embedder
-from sslkit.runs.evaluate import untrained_like
+from sslkit.runs.embedder import open_embedder, untrained_like
 from sslkit.runs.pretrain import pretrain, resume
 from sslkit.runs.reading import clips_of, open_data, reader_of, resolve
 from sslkit.runs.retrieve import build_index

@@ -1,0 +1,74 @@
+"""Judging a trained head on every sample of a source, by all processes together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from sslkit.config.head_training import HeadTraining
+from sslkit.contracts import Figures, Head, LabelledSource, Meta, Skipped
+from sslkit.data.labelled import LabelledLoader
+from sslkit.errors import DataError
+from sslkit.models.task_model import TaskModel
+
+Prediction = Callable[[Meta, Any, Any], None]
+"""What is done with each (meta, prediction, target), in pixels of the original."""
+
+
+def judge(
+    model: TaskModel,
+    source: LabelledSource,
+    plan: HeadTraining,
+    accelerator: Accelerator,
+    *,
+    on_prediction: Prediction | None = None,
+) -> Figures:
+    """The head's figures over all samples, each predicted by itself and compared at its original size.
+
+    The model gets back the mode it had. Raises DataError for a sample that cannot be decoded: figures of the
+    others would be those of another data set.
+    """
+    head = cast(Head, model.head)
+    metric = head.metrics()
+    loader = LabelledLoader(
+        source,
+        size=plan.size,
+        batch_size=min(plan.batch, len(source)),
+        channels=getattr(model.backbone, "channels", 3),
+        augment=None,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+        shuffle=False,
+        drop_last=False,
+        threads=torch.get_num_threads(),
+    )
+    was_training = model.training
+    model.eval()
+    skipped: list[Skipped] = []
+    for batch in loader.epoch(0):
+        skipped += batch.skipped
+        if not len(batch):
+            continue
+        there = batch.to(accelerator.device)
+        with torch.no_grad(), accelerator.autocast():
+            predictions = model.predict(there.pixels, there.metas)
+        targets = [source.target(id) for id in batch.ids.tolist()]
+        metric.update(batch.ids.tolist(), predictions, targets)
+        if on_prediction is not None:
+            for meta, prediction, target in zip(batch.metas, predictions, targets, strict=True):
+                on_prediction(meta, prediction, target)
+    model.train(was_training)
+    if skipped:
+        raise DataError(
+            f"{len(skipped)} of {len(source)} samples to be judged cannot be decoded; the first: "
+            f"{skipped[0].name}: {skipped[0].reason}; mend them, or take them out of the annotations"
+        )
+    first, *others = gather_object([metric])
+    for other in others:
+        first.merge(other)
+    figures: Figures = first.compute()
+    return figures

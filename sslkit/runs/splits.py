@@ -1,0 +1,136 @@
+"""What is fitted on and what is judged: named, found as a split, or a held-out fifth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+
+from sslkit.contracts import HeadSpec, LabelledSource, Source
+from sslkit.data.label_targets import offers
+from sslkit.data.subset import Subset
+from sslkit.errors import DataError
+from sslkit.keyed_random import permutation
+from sslkit.registry import open_source
+
+HELD_OUT = 0.2
+"""Share of a set without splits that is held out for the test."""
+
+_TEST_SPLITS = ("test", "val", "valid", "validation")
+_SHOWN = 12
+"""Problems of annotations that a message lists."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What a probe is fitted on and judged on, and how they came to be."""
+
+    train: Source
+    test: Source
+    note: str
+
+
+@dataclass(frozen=True)
+class HeadSplits:
+    """What a head is trained on, what picks its best weights (or nothing), and what it is judged on."""
+
+    train: LabelledSource
+    held_out: LabelledSource | None
+    test: LabelledSource
+    note: str
+
+
+def open_splits(data: str, test: str | None) -> Splits:
+    """Find what to fit a probe on and judge on; raises DataError without labels or common classes."""
+    splits = _opened(data, test)
+    for source, name in ((splits.train, data), (splits.test, test or data)):
+        if source.labels is None or len(source.classes) < 2:
+            raise DataError(
+                f"{name} has no labels of at least two classes; put images into one folder per class, "
+                "or give a list file with a label on each line"
+            )
+    _refuse_other_classes(splits, data, test)
+    return splits
+
+
+def open_head_splits(spec: HeadSpec, data: str, test: str | None, held_out: float) -> HeadSplits:
+    """The same for a head, whose targets are all checked first; held_out: share of the training samples.
+
+    Raises DataError for data without the targets the head wants, for anything wrong in the annotations, and
+    for too few samples.
+    """
+    splits = _opened(data, test)
+    train = _checked(spec, splits.train, data)
+    judged = _checked(spec, splits.test, test or data)
+    _refuse_other_classes(Splits(train, judged, ""), data, test)
+    kept, left = (train, None) if held_out == 0 else _parted(train, held_out, data)
+    return HeadSplits(kept, left, judged, splits.note)
+
+
+def checked_source(spec: HeadSpec, data: str) -> LabelledSource:
+    """One source whole, with the targets a head wants and nothing wrong in them; raises DataError."""
+    return _checked(spec, open_source(data), data)
+
+
+def _checked(spec: HeadSpec, source: Source, data: str) -> LabelledSource:
+    offered = _offered(spec, source, data)
+    if problems := offered.problems():
+        shown = "".join(f"\n  {line}" for line in problems[:_SHOWN])
+        more = f"\n  ... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise DataError(
+            f"{data}: {len(problems)} problems in the annotations, so nothing was trained; mend or delete "
+            f"them:{shown}{more}"
+        )
+    return offered
+
+
+def _opened(data: str, test: str | None) -> Splits:
+    train = open_source(data)
+    if test is not None:
+        return Splits(train, open_source(test), f"{data}, judged on {test}")
+    if found := [split for split in _TEST_SPLITS if split in train.splits]:
+        judged = open_source(data, split=found[0])
+        return Splits(train, judged, f"{data}, judged on its split '{found[0]}'")
+    kept, held = _parted(train, HELD_OUT, data)
+    return Splits(kept, held, f"{data}, judged on a held-out fifth")
+
+
+def _parted(source: Source, share: float, data: str) -> tuple[LabelledSource, LabelledSource]:
+    """(Kept, held out), a function of the number of samples."""
+    order = permutation(len(source), seed=0, epoch=0).numpy()
+    held = round(share * len(order))
+    if held == 0:
+        raise DataError(f"{data} holds {len(order)} samples, too few to hold some out; give --test")
+    kept, left = Subset(source, np.sort(order[held:])), Subset(source, np.sort(order[:held]))
+    return cast(LabelledSource, kept), cast(LabelledSource, left)  # with targets where the source has them
+
+
+def _offered(spec: HeadSpec, source: Source, data: str) -> LabelledSource:
+    offered = offers(source, spec.target)
+    if offered is not None:
+        return offered
+    kind = getattr(source, "target_kind", "labels" if source.labels is not None else "none")
+    ways = {
+        "boxes": "coco:FILE.json, voc:FOLDER or yolo:FOLDER (plugin sslkit-detection)",
+        "masks": "coco:FILE.json,masks=true (plugin sslkit-detection)",
+        "semantic": "masks:FOLDER (plugin sslkit-segmentation)",
+        "label": "one folder per class, or a list file with a label on each line",
+    }
+    raise DataError(
+        f"head '{spec.name}' learns from targets of the kind '{spec.target}', and {data} has {kind}; "
+        f"give {ways.get(spec.target, f'a source whose target_kind is {spec.target!r}')}"
+    )
+
+
+def _refuse_other_classes(splits: Splits, data: str, test: str | None) -> None:
+    if list(splits.train.classes) != list(splits.test.classes):
+        raise DataError(
+            f"{data} has the classes {_some(splits.train.classes)}, {test} has "
+            f"{_some(splits.test.classes)}; both must have the same class names"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (f", ... ({len(names)} in all)" if len(names) > 4 else "")
