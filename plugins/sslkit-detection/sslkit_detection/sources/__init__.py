@@ -1,0 +1,1 @@
+"""Where labelled images lie: COCO JSON, Pascal VOC XML, YOLO text."""
