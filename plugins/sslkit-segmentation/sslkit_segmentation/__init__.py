@@ -1,0 +1,1 @@
+"""Semantic segmentation for sslkit: heads, losses, metrics and protocols."""

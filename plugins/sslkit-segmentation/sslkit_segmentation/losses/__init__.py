@@ -1,0 +1,1 @@
+"""One file per loss: a pure function of logits and labels."""

@@ -1,0 +1,1 @@
+"""Places where images with maps of labels live."""
