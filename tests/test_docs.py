@@ -12,7 +12,6 @@ import pytest
 
 import sslkit
 from sslkit.config import load_recipe, recipe_header, recipe_names
-from sslkit.hookspecs import HOOKS
 
 ROOT = Path(__file__).parent.parent
 FIELDS = ["purpose", "command", "hardware", "duration", "expected"]
@@ -41,15 +40,6 @@ def test_the_version_is_the_same_everywhere() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert "version" in project["dynamic"]
     assert version("sslkit") == sslkit.__version__
-
-
-@pytest.mark.parametrize("hook", HOOKS.values())
-def test_every_hook_has_a_built_in_user_and_a_description(hook: str) -> None:
-    from sslkit import hookspecs
-    from sslkit.registry import builtin
-
-    assert getattr(builtin, hook)()
-    assert getattr(hookspecs, hook).__doc__
 
 
 def test_the_licence_is_the_whole_apache_text() -> None:

@@ -25,8 +25,7 @@ from sslkit.evaluation.features import joined
 from sslkit.evaluation.knn import knn_leave_one_out
 from sslkit.evaluation.metrics import top_share
 from sslkit.registry import open_source
-from sslkit.runs.embedder import Embedder, open_embedder
-from sslkit.runs.evaluate import untrained_like
+from sslkit.runs.embedder import Embedder, open_embedder, untrained_like
 
 COLUMNS = {"knn": "k-NN", "knn_of_clips": "k-NN of clips", "recall_at_1": "recall@1"}
 UNTRAINED = "random initialisation"
