@@ -102,8 +102,10 @@ def text_table(results: Sequence[Result]) -> str:
 def _cell(result: Result, name: str) -> str:
     if name not in result.score.figures:
         return ""
-    mean = f"{result.score.figures[name]:.4f}"
-    return f"{mean} ± {result.spread[name]:.4f}" if name in result.spread else mean
+    mean = result.score.figures[name]
+    if not math.isfinite(mean):  # there was nothing to make it of
+        return "-"
+    return f"{mean:.4f} ± {result.spread[name]:.4f}" if name in result.spread else f"{mean:.4f}"
 
 
 def _markdown(cell: str) -> str:

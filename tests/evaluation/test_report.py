@@ -52,6 +52,11 @@ def test_the_spread_over_seeds_stands_beside_the_mean() -> None:
     assert "| 0.5000 ± 0.0123 |" in markdown_table([spread])
 
 
+def test_what_could_not_be_measured_is_a_dash() -> None:
+    unknown = replace(result(top1=float("nan")), seeds=3, spread={"top1": float("nan")})
+    assert markdown_table([unknown]).splitlines()[2].startswith("| run | - |")
+
+
 def test_a_subject_cannot_break_the_table() -> None:
     line = markdown_table([result("a|b\\|c\nd", top1=0.5)]).splitlines()[2]
     assert line.startswith(r"| a\|b\\\|c d | 0.5000 |")
