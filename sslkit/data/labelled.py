@@ -29,9 +29,8 @@ class LabelledLoader:
 
     Canvases are of `size` (height, width). augment: None shows the whole image, shrunk to fit; then decoding
     gives pixels of the original, as `Meta` says. Otherwise `Meta.original` is what the canvas shows of it:
-    a random window is a sample of its own. variants: epoch e is augmented as epoch e modulo variants, the
-    repeats of a sample alike, so that their features can be kept. oversample: threshold of repeat factors
-    (`oversampling`), 0 for none; a repeat is augmented anew.
+    a random window is a sample of its own. oversample: threshold of repeat factors (`oversampling`), 0 for
+    none; a repeat is augmented anew.
 
     shuffle: in the source's own order where it has one, else the keyed permutation of (seed, epoch). Without
     shuffle and drop_last every id comes once over all ranks.
@@ -57,12 +56,11 @@ class LabelledLoader:
         threads: int = 1,
         ahead: bool = False,
         oversample: float = 0.0,
-        variants: int | None = None,
         kept_bytes: int = KEPT_BYTES,
     ) -> None:
-        if min(size) < 1 or batch_size < 1 or channels < 1 or threads < 1 or (variants or 1) < 1:
+        if min(size) < 1 or batch_size < 1 or channels < 1 or threads < 1:
             given = f"size={size}, batch_size={batch_size}, channels={channels}, threads={threads}"
-            raise ConfigError(f"{given}, variants={variants}: use numbers >= 1")
+            raise ConfigError(f"{given}: use numbers >= 1")
         if not 0 <= rank < world:
             raise ConfigError(f"rank={rank}, world={world}: ranks are 0..world-1")
         if oversample and not shuffle:
@@ -71,7 +69,7 @@ class LabelledLoader:
             )
         self.source, self.size, self.batch_size, self.seed = source, size, batch_size, seed
         self.rank, self.world, self.shuffle, self.drop_last = rank, world, shuffle, drop_last
-        self.variants, self.threads, self.ahead = variants, threads, ahead
+        self.threads, self.ahead = threads, ahead
         self._factors = repeat_factors(source.class_counts(), oversample) if oversample else None
         self._count = len(source) if self._factors is None else repeated_length(self._factors)
         self._samples = _Samples(source, size, channels, augment, kept_bytes)
@@ -96,8 +94,7 @@ class LabelledLoader:
         """
         if not 0 <= start <= len(self):
             raise ConfigError(f"start={start}: an epoch has {len(self)} batches")
-        drawn = number if self.variants is None else number % self.variants
-        return self._batches(self._shares(number, start), drawn)
+        return self._batches(self._shares(number, start), number)
 
     def shares(self, number: int, start: int = 0) -> list[list[int]]:
         """The ids of each of those batches."""
@@ -120,7 +117,7 @@ class LabelledLoader:
             ids = np.asarray(own(self.seed, number), np.int64)
         else:
             ids = permutation(len(self.source), seed=self.seed, epoch=number).numpy()
-        return ids, np.zeros_like(ids) if self.variants is not None else _repeats(ids)
+        return ids, _repeats(ids)
 
     def _batches(self, shares: list[tuple[np.ndarray, np.ndarray]], drawn: int) -> Iterator[LabelledBatch]:
         with ThreadPoolExecutor(self.threads) as pool, ThreadPoolExecutor(1) as reader:

@@ -1,16 +1,13 @@
-"""Rare classes seen more often, or weighing more."""
+"""Rare classes seen more often."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
 
 import numpy as np
 
-from sslkit.errors import ConfigError, UnknownNameError
+from sslkit.errors import ConfigError
 from sslkit.keyed_random import hashed, permutation, word
-
-ClassWeights = Literal["none", "inverse", "median_frequency"]
 
 
 def repeat_factors(counts: np.ndarray, threshold: float) -> np.ndarray:
@@ -49,26 +46,3 @@ def repeated(factors: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
 def repeated_length(factors: np.ndarray) -> int:
     """How many samples an epoch of `repeated` reads."""
     return math.ceil(round(float(np.sum(factors)), 6))
-
-
-def class_weights(counts: np.ndarray, kind: ClassWeights) -> np.ndarray:
-    """A weight for each class, float64 (K,), from the counts (N, K) of objects or pixels of each sample.
-
-    inverse: 1 / total, scaled so that the weights of the classes met average 1 over all that is counted.
-    median_frequency: median(f) / f, where f is the total of a class by that of the samples it is in (Eigen
-    and Fergus 2015, section 6.3.2). A class that never comes has weight 0, and none at all weighs 1.
-    """
-    if kind not in get_args(ClassWeights):
-        raise UnknownNameError("kind of class weights", str(kind), get_args(ClassWeights))
-    totals = counts.sum(axis=0, dtype=np.float64)
-    met = totals > 0
-    if kind == "none" or not met.any():
-        return np.ones(counts.shape[1])
-    weights = np.zeros(counts.shape[1])
-    if kind == "inverse":
-        weights[met] = totals.sum() / (met.sum() * totals[met])
-    else:
-        around = ((counts > 0) * counts.sum(axis=1, keepdims=True, dtype=np.float64)).sum(axis=0)
-        frequency = totals[met] / around[met]
-        weights[met] = np.median(frequency) / frequency
-    return weights

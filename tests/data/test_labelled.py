@@ -174,21 +174,6 @@ def test_evaluation_reads_every_sample_once_over_all_ranks(world: int) -> None:
     assert all(batch.pixels.shape[1:] == (3, *SIZE) for own in batches for batch in own)
 
 
-def test_variants_come_round_again() -> None:
-    repeating = loader(augment=FULL, variants=2, drop_last=False, oversample=0.5)
-
-    def seen(epoch: int) -> dict[int, torch.Tensor]:
-        return {
-            int(id): row
-            for batch in repeating.epoch(epoch)
-            for id, row in zip(batch.ids, batch.pixels, strict=True)
-        }
-
-    first, second, third = seen(0), seen(1), seen(2)
-    assert all(torch.equal(first[id], third[id]) for id in range(10))
-    assert not any(torch.equal(first[id], second[id]) for id in range(10))
-
-
 def test_rare_classes_are_read_more_often_and_never_alike() -> None:
     source = Labelled()
     factors = repeat_factors(source.class_counts(), 0.9)
@@ -332,7 +317,7 @@ def test_large_images_are_decoded_no_larger_than_a_canvas_can_need() -> None:
     [
         ({"batch_size": 0}, "batch_size=0"),
         ({"size": (0, 8)}, r"size=\(0, 8\)"),
-        ({"variants": -1}, "variants=-1: use numbers >= 1"),
+        ({"threads": 0}, "threads=0: use numbers >= 1"),
         ({"rank": 2, "world": 2}, r"ranks are 0\.\.world-1"),
         ({"batch_size": 11}, r"batch_size=11 for 10 samples and 1 ranks: use 1 to 10"),
         ({"batch_size": 2, "world": 3}, "batch_size=2 for 10 samples and 3 ranks: use 3 to 10"),

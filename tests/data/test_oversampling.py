@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from statistics import median
 
 import numpy as np
 import pytest
 
-from sslkit.data.oversampling import class_weights, repeat_factors, repeated, repeated_length
-from sslkit.errors import ConfigError, UnknownNameError
+from sslkit.data.oversampling import repeat_factors, repeated, repeated_length
+from sslkit.errors import ConfigError
 from sslkit.keyed_random import hashed, permutation, word
 
 
@@ -78,36 +77,3 @@ def test_nothing_rare_reads_every_sample_once() -> None:
 def test_a_share_that_is_none_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"oversample=1.5: use a share of the samples"):
         repeat_factors(counted(), 1.5)
-
-
-def weights_slowly(counts: np.ndarray, kind: str) -> list[float]:
-    samples, classes = counts.shape
-    totals = [sum(int(counts[i, c]) for i in range(samples)) for c in range(classes)]
-    met = [c for c in range(classes) if totals[c]]
-    if kind == "inverse":
-        scale = sum(totals) / len(met)
-        return [scale / totals[c] if totals[c] else 0.0 for c in range(classes)]
-    f = {c: totals[c] / sum(int(counts[i].sum()) for i in range(samples) if counts[i, c] > 0) for c in met}
-    return [median(f.values()) / f[c] if c in f else 0.0 for c in range(classes)]
-
-
-@pytest.mark.parametrize("kind", ["inverse", "median_frequency"])
-def test_class_weights_are_those_of_plain_loops(kind: str) -> None:
-    for seed in range(4):
-        counts = counted(classes=5 + seed % 2, seed=seed)
-        np.testing.assert_allclose(class_weights(counts, kind), weights_slowly(counts, kind))  # type: ignore[arg-type]
-
-
-def test_inverse_weights_average_one_over_all_that_is_counted() -> None:
-    counts = counted()
-    assert (class_weights(counts, "inverse") * counts).sum() / counts.sum() == pytest.approx(1)
-
-
-def test_without_weighting_or_without_any_object_all_weigh_one() -> None:
-    assert class_weights(counted(), "none").tolist() == [1.0] * 6
-    assert class_weights(np.zeros((4, 3), np.int64), "inverse").tolist() == [1.0] * 3
-
-
-def test_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(UnknownNameError, match="did you mean 'inverse'"):
-        class_weights(counted(), "invers")  # type: ignore[arg-type]
