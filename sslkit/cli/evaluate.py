@@ -54,6 +54,10 @@ def evaluate(
 ) -> None:
     """Measure a representation with a probe or a head, beside the same backbone untrained."""
     if rounds is not None:
+        if test is not None or seeds != 1 or resume:
+            raise typer.BadParameter(
+                "--rounds hold out a part of --data; --test, --seeds, --resume do not apply"
+            )
         from sslkit.runs.bootstrap_head import bootstrap_head
 
         found = bootstrap_head(

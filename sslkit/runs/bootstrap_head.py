@@ -19,7 +19,7 @@ from torch import Tensor
 from sslkit.config.head_training import read_training
 from sslkit.contracts import LabelledSource, Objects
 from sslkit.data.subset import Subset
-from sslkit.errors import ConfigError, DataError
+from sslkit.errors import ConfigError, DataError, RunError
 from sslkit.runs.bootstrap import Bootstrap, Ids, Scores, bootstrap
 from sslkit.runs.embedder import open_embedder
 from sslkit.runs.head_evaluation import HeadRun, choose_head, head_layout, head_parts
@@ -54,12 +54,17 @@ def bootstrap_head(
 
     It starts with a tenth of the pool and adds at most as many false alarms a round. A fifth of both kinds is
     never trained on and gives the rates. out: folder for each round's training and rounds.json.
-    Raises ConfigError for a head that finds no objects, DataError for too few images of a kind.
+    Raises ConfigError for a head that finds no objects, DataError for too few images of a kind, RunError for
+    a folder with something in it.
     """
     spec, described = choose_head(head, protocol, settings)
     if spec.target not in ("boxes", "masks"):
         raise ConfigError(
             f"--rounds look for false alarms, and head '{head}' finds no objects; use a detector"
+        )
+    if out is not None and Path(out).is_dir() and any(Path(out).iterdir()):
+        raise RunError(
+            f"{out} is not empty, and rounds do not go on where others stopped; choose another --out"
         )
     plan = read_training(described.training, described.id)
     source = checked_source(spec, str(data))

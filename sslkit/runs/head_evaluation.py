@@ -45,7 +45,7 @@ RESULT = "result.json"
 
 @dataclass(frozen=True)
 class HeadRun:
-    """What all trainings of an evaluation share; data: where the samples came from, in words."""
+    """What all trainings of an evaluation share; out: the folder they lie in."""
 
     protocol: Protocol
     plan: HeadTraining
@@ -85,7 +85,7 @@ def evaluate_head(
     """
     plan = read_training(protocol.training, str(protocol.id))
     splits = open_head_splits(spec, data, test, plan.held_out)
-    layout = on_main(lambda: _prepare(protocol, plan, embedder, out, resume))
+    layout = on_main(lambda: _prepare(protocol, plan, embedder, splits, out, resume))
     run = HeadRun(protocol, plan, spec, splits, layout, out, progress)
     results = []
     for name in [subject, *([RANDOM] if baselines else [])]:
@@ -114,8 +114,7 @@ def _measure(run: HeadRun, embedder: Embedder, subject: str, seed: int, *, resum
     done = folder / RESULT
     if resume and done.is_file():
         found: dict[str, Any] = json.loads(done.read_text("utf-8"))
-        if found["protocol"] == str(run.protocol):
-            return found
+        return found
     parts = head_parts(run, embedder, seed, folder)
     model = train_head(parts, progress=run.progress, label=f"{subject}, seed {seed}")
     main = parts.accelerator.is_main_process
@@ -181,24 +180,38 @@ def head_parts(run: HeadRun, embedder: Embedder, seed: int, folder: Path) -> Hea
     )
 
 
-def _prepare(protocol: Protocol, plan: HeadTraining, embedder: Embedder, out: Path, resume: bool) -> Layout:
-    """Refuse to write over another evaluation; note the protocol, and the layout that all trainings keep."""
+def _prepare(
+    protocol: Protocol, plan: HeadTraining, embedder: Embedder, splits: HeadSplits, out: Path, resume: bool
+) -> Layout:
+    """Refuse to write over another evaluation; note what this one is of, and its number format."""
     note = out / "protocol.json"
+    # What a finished or unfinished training in the folder must have been of to be taken for this one.
+    identity = {
+        "id": str(protocol),
+        "weights": weights_hash(embedder.backbone.network),
+        "train": splits.train.fingerprint,
+        "test": splits.test.fingerprint,
+    }
     if note.is_file():
         known = json.loads(note.read_text("utf-8"))
         if not resume:
             raise RunError(
                 f"{out} holds an evaluation already; go on with it by --resume, or choose another --out"
             )
-        if known["id"] != str(protocol):
+        other = [
+            f"{name} {known.get(name)} there, {now} here"
+            for name, now in identity.items()
+            if known.get(name) != now
+        ]
+        if other:
             raise RunError(
-                f"{out} holds an evaluation by {known['id']}, and this one is by {protocol}; give the same "
+                f"{out} holds another evaluation ({'; '.join(other)}); give the same model, data and "
                 "settings to go on with it, or choose another --out"
             )
         return Layout(known["precision"], known["channels_last"])
     layout = head_layout(embedder, plan)
     described = {
-        "id": str(protocol),
+        **identity,
         "head": protocol.head,
         "mode": protocol.mode,
         "options": protocol.options,

@@ -27,7 +27,7 @@ def judge(
     *,
     on_prediction: Prediction | None = None,
 ) -> Figures:
-    """The head's figures over all samples, each predicted by itself and compared at its original size.
+    """The head's figures over all samples, each on a canvas of its own and compared at its original size.
 
     The model gets back the mode it had. Raises DataError for a sample that cannot be decoded: figures of the
     others would be those of another data set.

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sslkit.config.head_training import HeadTraining
+from sslkit.contracts import LabelledBatch, Skipped
 from sslkit.data.augment import Augment, Elastic
 from sslkit.data.labelled import LabelledLoader
 from sslkit.distributed import any_rank
@@ -57,6 +58,12 @@ def train_head(parts: HeadParts, *, progress: bool = True, label: str = "head") 
         parts.wrapped.train()
         while position.step < parts.plan.steps:
             position = _epoch(parts, feed, position, state, diary, line, interruption)
+        if feed.skipped:
+            first = next(iter(feed.skipped.values()))
+            line.say(
+                f"{len(feed.skipped)} of {len(parts.train)} training samples could not be decoded and were "
+                f"left out; the first: {first.name}: {first.reason}"
+            )
     return _chosen(parts)
 
 
@@ -104,6 +111,7 @@ def _epoch(
 
 
 def take_step(parts: HeadParts, seen: Any, targets: Any) -> dict[str, Tensor]:
+    """One step of the optimiser on what a feed gives; the detached losses by name."""
     accelerator, plan = parts.accelerator, parts.plan
     pixels, metas = seen if isinstance(seen, tuple) else (seen, ())
     losses: dict[str, Tensor] = parts.wrapped(pixels, metas, targets)
@@ -174,12 +182,18 @@ class Feed:
             ahead=parts.accelerator.device.type != "cpu",
             oversample=parts.plan.oversample,
         )
+        self.skipped: dict[int, Skipped] = {}
+        """Training samples that could not be decoded, by id."""
 
     def epoch(self, number: int, start: int) -> Iterator[tuple[Any, Any]]:
         """The batches of an epoch from batch `start` on."""
         for batch in self._loader.epoch(number, start=start):
+            self._note(batch)
             there = batch.to(self._device)
             yield (there.pixels, there.metas), there.targets
+
+    def _note(self, batch: LabelledBatch) -> None:
+        self.skipped.update((sample.id, sample) for sample in batch.skipped)
 
 
 class CachedFeed(Feed):
@@ -191,7 +205,6 @@ class CachedFeed(Feed):
 
     def __init__(self, parts: HeadParts, stack: ExitStack) -> None:
         super().__init__(parts)
-        self._parts = parts
         loader = LabelledLoader(
             parts.train,
             size=parts.plan.size,
@@ -207,6 +220,7 @@ class CachedFeed(Feed):
         stack.callback(self._cache.close)
         parts.model.eval()
         for batch in loader.epoch(0):
+            self._note(batch)
             if len(batch):
                 there = batch.to(self._device)
                 with torch.no_grad(), parts.accelerator.autocast():
@@ -220,6 +234,7 @@ class CachedFeed(Feed):
 
 
 def feed_of(parts: HeadParts, stack: ExitStack) -> Feed:
+    """The batches of a training, from kept features where the protocol says so; `stack` closes them."""
     if parts.plan.cache and parts.model.mode.frozen:
         return CachedFeed(parts, stack)
     return Feed(parts)

@@ -94,7 +94,15 @@ def test_the_version_is_printed() -> None:
 
 @pytest.mark.parametrize(
     "typed",
-    ["nonsense", "resume", "search", "search i q.jpg -k 0", "evaluate m", "pretrain d --nope"],
+    [
+        "nonsense",
+        "resume",
+        "search",
+        "search i q.jpg -k 0",
+        "evaluate m",
+        "evaluate m --data d --head h --rounds 2 --seeds 3",
+        "pretrain d --nope",
+    ],
 )
 def test_a_wrong_call_ends_with_two(typed: str) -> None:
     assert RUNNER.invoke(app, typed.split()).exit_code == 2

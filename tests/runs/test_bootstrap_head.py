@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from sslkit.contracts import Figures, HeadSpec, Item, Objects
-from sslkit.errors import ConfigError, DataError
+from sslkit.errors import ConfigError, DataError, RunError
 from sslkit.models.backbone import create_backbone
 from sslkit.models.weights import save_backbone
 from sslkit.registry.lookup import loaded
@@ -134,6 +134,13 @@ def test_false_alarms_fall_when_they_are_trained_on(run: Path) -> None:
     kept = json.loads((run / "out/rounds.json").read_text())
     assert [one["false_positive_rate"] for one in kept["rounds"]] == rates
     assert (run / "out/round-1/metrics.jsonl").is_file()
+
+
+def test_a_folder_with_something_in_it_is_refused(run: Path) -> None:
+    (run / "out").mkdir()
+    (run / "out" / "note.txt").write_text("mine")
+    with pytest.raises(RunError, match="is not empty"):
+        rounds(run, 2, out=run / "out")
 
 
 def test_it_repeats(run: Path) -> None:

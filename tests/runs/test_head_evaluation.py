@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +67,9 @@ def backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(backbone: Path, out: str, *settings: str, **options: Any) -> Any:
-    given = {"baselines": False, "progress": False, **options}
+    given = {"data": DATA, "test": JUDGED, "baselines": False, "progress": False, **options}
     return evaluate(
         backbone,
-        DATA,
-        test=JUDGED,
         head="tiny",
         protocol=backbone.parent / "tiny.yaml",
         settings=settings,
@@ -187,8 +186,32 @@ def test_another_evaluation_is_not_written_over(backbone: Path) -> None:
     run(backbone, "out")
     with pytest.raises(RunError, match="--resume"):
         run(backbone, "out")
-    with pytest.raises(RunError, match="give the same settings to go on"):
+    with pytest.raises(RunError, match=r"id tiny@.* there.*give the same model, data and settings"):
         run(backbone, "out", "training.steps=11", resume=True)
+
+
+def test_another_model_or_other_data_are_never_taken_for_the_same(backbone: Path) -> None:
+    run(backbone, "out")
+    with pytest.raises(RunError, match=r"test \w+ there"):
+        run(backbone, "out", resume=True, test="shapes:count=21,size=32,split=test")
+    torch.manual_seed(8)
+    save_backbone(create_backbone("test_resnet", size=32, stem="standard"), backbone, size=32)
+    with pytest.raises(RunError, match=r"weights \w+ there"):
+        run(backbone, "out", resume=True)
+
+
+@pytest.mark.parametrize("cache", ["false", "true"])
+def test_training_samples_that_cannot_be_decoded_are_told(
+    backbone: Path, photos: Path, capsys: pytest.CaptureFixture[str], cache: str
+) -> None:
+    shutil.copytree(photos, backbone.parent / "clean")
+    damaged = sorted(photos.rglob("*.*"))[3]
+    damaged.write_bytes(b"no picture")
+    run(
+        backbone, "out", f"training.cache={cache}", data=photos, test=backbone.parent / "clean", progress=True
+    )
+    assert "1 of 20 training samples could not be decoded" in capsys.readouterr().err
+    assert (backbone.parent / "out/run/seed-0/result.json").is_file()
 
 
 def test_wrong_annotations_stop_it_before_training(backbone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
