@@ -32,7 +32,7 @@ test: setup  ## Check format, lint and types, then run every test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses auto --dist loadfile
 
 format: setup  ## Format the code and mend what lint can mend
 	$(BIN)/ruff check --fix .
