@@ -17,6 +17,7 @@ import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
@@ -34,6 +35,7 @@ _SLACK = 0.2  # seconds by which the declared length may exceed what is there
 # Averaging like image.py's filter, 44 to 46 dB from it on real clips at a tenth of its time.
 _FILTER = Interpolation.AREA
 _PLANES = {1: ("gray", (0,)), 3: ("gbrp", (2, 0, 1))}  # pixel format, and its planes in the order R, G, B
+_PACKED = "rgb24"  # for frames kept at their size: made planar, some (180 wide) keep columns unwritten
 
 
 @dataclass(frozen=True)
@@ -163,15 +165,29 @@ class _Painter:
             self._size = fitting(_displayed(self._stream, frame, self._matrix), self._canvas)
         width, height = reversed(self._size) if _is_sideways(self._matrix) else self._size
         format, order = _PLANES[self._channels]
+        packed = self._channels == 3 and (frame.width, frame.height) == (width, height)
+        if packed:
+            format = _PACKED
         # One thread: the workers already share the cores, and a small frame is done before another wakes up.
         small = self._reformatter.reformat(
             frame, width=width, height=height, format=format, interpolation=_FILTER, threads=1
         )
-        for channel, place in enumerate(order):
-            plane = small.planes[place]
-            rows = np.frombuffer(cast(memoryview, plane), np.uint8).reshape(plane.height, plane.line_size)
-            upright = _upright(rows[:, :width], self._matrix)
+        planes = _unpacked(small) if packed else [_rows(small.planes[place], width) for place in order]
+        for channel, rows in enumerate(planes):
+            upright = _upright(rows, self._matrix)
             pixels[channel, : upright.shape[0], : upright.shape[1]] = upright
+
+
+def _rows(plane: VideoPlane, width: int) -> np.ndarray:
+    """A plane as uint8 (H, width), without what pads its lines."""
+    rows = np.frombuffer(cast(memoryview, plane), np.uint8).reshape(plane.height, plane.line_size)
+    return rows[:, :width]
+
+
+def _unpacked(frame: VideoFrame) -> np.ndarray:
+    """R, G and B, uint8 (3, H, W), of a frame that holds them pixel by pixel."""
+    pixels = _rows(frame.planes[0], 3 * frame.width).reshape(frame.height, frame.width, 3)
+    return pixels.transpose(2, 0, 1)
 
 
 # ------------------------------------------------------------------------------------------- geometry

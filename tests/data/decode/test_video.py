@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sslkit.data.decode.encode import write_video
 from sslkit.data.decode.image import decode_image
 from sslkit.data.decode.packets import Plan, plan
 from sslkit.data.decode.suffixes import VIDEO_EXTENSIONS
@@ -322,3 +323,14 @@ def test_memory_does_not_grow_with_the_clips() -> None:
         decode_clips(content, times, canvas=32)
     gc.collect()
     assert resident() - before < 4 * 2**20
+
+
+@pytest.mark.parametrize("width", range(176, 194, 2))
+def test_no_column_of_a_frame_at_its_own_size_is_left_unwritten(tmp_path: Path, width: int) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (2, 32, width, 3), np.uint8)
+    write_video(tmp_path / "a.mp4", frames, 25)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        expected = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    pixels, rectangle = decode_clips(tmp_path / "a.mp4", np.zeros((1, 1)), canvas=width)
+    assert rectangle == (0, 0, 32, width)
+    np.testing.assert_array_equal(pixels[0, 0, :, :32].transpose(1, 2, 0), expected)
