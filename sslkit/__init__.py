@@ -10,12 +10,13 @@ from sslkit.version import __version__
 if TYPE_CHECKING:
     from sslkit.config import Recipe, load_recipe
     from sslkit.errors import SslkitError
-    from sslkit.models.weights import load_backbone
     from sslkit.registry import open_source
     from sslkit.retrieval.artifact import Index
+    from sslkit.runs.backbones import load_backbone
     from sslkit.runs.evaluate import evaluate
     from sslkit.runs.mine import mine
     from sslkit.runs.pretrain import pretrain, resume
+    from sslkit.runs.profile import profile
     from sslkit.runs.retrieve import build_index, embed, search
 
 # Importing sslkit does no work: a name is fetched from its home when it is first used.
@@ -26,11 +27,12 @@ _HOMES = {
     "build_index": "sslkit.runs.retrieve",
     "embed": "sslkit.runs.retrieve",
     "evaluate": "sslkit.runs.evaluate",
-    "load_backbone": "sslkit.models.weights",
+    "load_backbone": "sslkit.runs.backbones",
     "load_recipe": "sslkit.config",
     "mine": "sslkit.runs.mine",
     "open_source": "sslkit.registry",
     "pretrain": "sslkit.runs.pretrain",
+    "profile": "sslkit.runs.profile",
     "resume": "sslkit.runs.pretrain",
     "search": "sslkit.runs.retrieve",
 }
@@ -48,6 +50,7 @@ __all__ = [
     "mine",
     "open_source",
     "pretrain",
+    "profile",
     "resume",
     "search",
 ]

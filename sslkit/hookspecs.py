@@ -29,12 +29,16 @@ API_VERSION: Final = 1
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
-Kind = Literal["objective", "source", "view_policy", "head", "probe", "protocol"]
+Kind = Literal[
+    "objective", "source", "view_policy", "network", "backbone_transform", "head", "probe", "protocol"
+]
 
 HOOKS: Final[Mapping[Kind, str]] = {
     "objective": "sslkit_objectives",
     "source": "sslkit_sources",
     "view_policy": "sslkit_view_policies",
+    "network": "sslkit_networks",
+    "backbone_transform": "sslkit_backbone_transforms",
     "head": "sslkit_heads",
     "probe": "sslkit_probes",
     "protocol": "sslkit_protocols",
@@ -55,6 +59,16 @@ def sslkit_sources() -> Mapping[str, str]:  # type: ignore[empty-body]
 @hookspec
 def sslkit_view_policies() -> Mapping[str, str]:  # type: ignore[empty-body]
     """View policies: callables `(*, size, mean, std, **options)` to a `sslkit.contracts.Views`."""
+
+
+@hookspec
+def sslkit_networks() -> Mapping[str, str]:  # type: ignore[empty-body]
+    """Networks besides timm's: functions `(*, pretrained, **options)` to a network with timm's interface."""
+
+
+@hookspec
+def sslkit_backbone_transforms() -> Mapping[str, str]:  # type: ignore[empty-body]
+    """Transforms: functions `(network, **options)` to a network, such as one that looks along time."""
 
 
 @hookspec

@@ -29,12 +29,35 @@ BATCH_SIZE = ("size", "global")
 
 
 class Backbone(Named):
-    """A timm model; stem "small" keeps the resolution of small views, options are timm's own."""
+    """A network and what changes it.
+
+    name: timm's, or one that a plugin gives. stem: "small" keeps the resolution of small views. options: the
+    network's own. transforms: changes of the network by name with their options, applied in the order
+    written; `inflate: {kernel: 3}` beside the other keys is short for one. Their names are checked where the
+    backbone is built.
+    """
 
     name: Annotated[str, Field(min_length=1)] = "resnet18"
     stem: Literal["auto", "standard", "small"] = "auto"
     pretrained: bool = False
     options: dict[str, Any] = Field(default_factory=dict)
+    transforms: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_transforms(cls, given: Any) -> Any:
+        """`inflate: {...}` beside the other keys is short for `transforms: {inflate: {...}}`."""
+        if not isinstance(given, dict):
+            return given
+        short = {
+            key: options
+            for key, options in given.items()
+            if isinstance(options, dict) and key not in cls.model_fields
+        }
+        if not short:
+            return given
+        rest = {key: value for key, value in given.items() if key not in short}
+        return {**rest, "transforms": {**(given.get("transforms") or {}), **short}}
 
 
 class ObjectiveChoice(Component):

@@ -7,9 +7,11 @@ predict, `heads` the heads and their batches. Import from here.
 from sslkit.contracts.data import (
     Batch,
     Content,
+    Frames,
     Item,
     LabelledSource,
     Moment,
+    Painter,
     Refused,
     Skipped,
     Source,
@@ -30,7 +32,7 @@ from sslkit.contracts.heads import (
     Task,
     seen_by,
 )
-from sslkit.contracts.models import BackboneLike, FeatureInfo, FeatureMap
+from sslkit.contracts.models import BackboneLike, ClipRows, FeatureInfo, FeatureMap, VideoNetwork
 from sslkit.contracts.objectives import (
     Embeddings,
     Mined,
@@ -54,6 +56,7 @@ __all__ = [
     "BackboneLike",
     "Batch",
     "ClassLabel",
+    "ClipRows",
     "Content",
     "Embeddings",
     "Example",
@@ -62,6 +65,7 @@ __all__ = [
     "FeatureMap",
     "Figures",
     "FlowField",
+    "Frames",
     "Head",
     "HeadFeatures",
     "HeadSpec",
@@ -77,6 +81,7 @@ __all__ = [
     "Objective",
     "Objects",
     "Outcome",
+    "Painter",
     "Refused",
     "Samples",
     "Score",
@@ -85,6 +90,7 @@ __all__ = [
     "Source",
     "Target",
     "Task",
+    "VideoNetwork",
     "Views",
     "Warp",
     "seen_by",

@@ -6,7 +6,7 @@ make them float on the device.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from operator import itemgetter
@@ -20,15 +20,19 @@ from torch import Tensor
 from sslkit.contracts.targets import Target
 from sslkit.keyed_random import Keys
 
+Painter = Callable[[np.ndarray], np.ndarray]
+"""Draws a video that lies nowhere: seconds float64 (T,) to frames uint8 (T, H, W, C), a function of each."""
+
 
 @dataclass(frozen=True)
 class Moment:
     """A stretch of a video, still encoded: seconds start..start + length, counted from the first frame.
 
-    path: a video file, or a folder of frames. duration: of the whole video, seconds. rate: frames a second.
+    path: a video file, a folder of frames, or what paints them. duration: of the whole video, seconds. rate:
+    frames a second.
     """
 
-    path: Path
+    path: Path | Painter
     start: float
     length: float
     duration: float
@@ -42,14 +46,25 @@ class Refused:
     reason: str
 
 
-Content = Path | bytes | np.ndarray | Moment | Refused
+@dataclass(frozen=True)
+class Frames:
+    """Still images of one size that belong together in this order, such as the two of a pair.
+
+    images: paths, the bytes of files, or uint8 pixels (H, W, C) or (H, W).
+    """
+
+    images: tuple[Path | bytes | np.ndarray, ...]
+
+
+Content = Path | bytes | np.ndarray | Moment | Frames | Refused
 
 
 @dataclass(frozen=True)
 class Item:
     """What a source holds for one id, still encoded or already an array.
 
-    content: a path to an image file, the file's bytes, uint8 pixels (H, W, C) or (H, W), or part of a video.
+    content: a path to an image file, the file's bytes, uint8 pixels (H, W, C) or (H, W), part of a video, or
+    several images.
     name: what a person would call it (path inside the data set); label: class number or None.
     """
 
@@ -71,7 +86,7 @@ class Source(Protocol):
     A source may also have:
     video: whether any of its samples is part of a video.
     groups: int64 (len,), samples that belong together, such as frames of one video; they are never taken as
-    negatives of each other.
+    negatives of each other. group_names: what group k is called, the same in other splits.
     read_many(ids) -> uint8 (N, H, W, C): pixels of arrays in memory, of any ids at once.
     items(ids) -> list[Item]: many items at once, where that is cheaper than one by one.
     order(seed, epoch) -> int64 (len,): the order an epoch reads it in, a function of its arguments; ids may

@@ -48,12 +48,14 @@ class Task:
 
     classes: label k is classes[k]; empty where the target has none. size: (height, width) of the canvas.
     counts: how many samples, objects or pixels of each class there are to train on; empty where unknown.
+    frames: T of the clips, 2 of pairs.
     """
 
     target: str
     classes: tuple[str, ...]
     size: tuple[int, int]
     counts: tuple[int, ...] = ()
+    frames: int = 1
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class Meta:
     """Where a sample lies: on its canvas from the top left, and how large it was.
 
     id: position in the source. original: (height, width) of the sample as stored, upright; valid: those on
-    the canvas; canvas: of the canvas, whose other pixels are padding.
+    the canvas; canvas: of the canvas, whose other pixels are padding. view: which of the views of one sample
+    this is, where a test looks at several.
     """
 
     id: int
@@ -69,6 +72,7 @@ class Meta:
     original: tuple[int, int]
     valid: tuple[int, int]
     canvas: tuple[int, int]
+    view: int = 0
 
     def boxes_to_original(self, boxes: Tensor) -> Tensor:
         """(K, 4) xyxy on the canvas to pixels of the original, clipped to it."""
@@ -114,7 +118,8 @@ class HeadFeatures:
     """What a head sees of a batch.
 
     vector: (N, D) for `vector`, else None. maps: fine to coarse, one for `map`; values (N, C, h, w) with
-    h = canvas height / stride, rounded up to the backbone's divisor; of pairs and clips (N, T, C, h, w).
+    h = canvas height / stride, rounded up to the backbone's divisor. Of pairs and clips (N, T', D) and
+    (N, T', C, h, w), where T' is T, or less of a backbone with temporal strides.
     canvas: (H, W). metas: one a sample; what lies outside `valid` is padding. pixels: normalised, padding
     zero, (N, C, H, W) or (N, T, C, H, W); None where features come from a cache.
     """
@@ -137,7 +142,8 @@ class Figures:
 class Metric(Protocol):
     """Adds up what decides figures, sample by sample; picklable, so that ranks can merge theirs.
 
-    The figures are a function of the set of samples, never of their order or of how they were shared out.
+    The figures are a function of the set of samples, never of their order or of how they were shared out. An
+    id comes several times where a test looks at several views of each sample.
     """
 
     def update(self, ids: Sequence[int], predictions: Sequence[Any], targets: Sequence[Any]) -> None:
@@ -175,6 +181,9 @@ class Head(Protocol):
     info: the maps (or embedding) it is going to be given. It owns everything trainable that is not the
     backbone, pyramids and decoders included. Labels are 0..K-1; a head adds background privately. It changes
     no global state and does not look at sample names or ids.
+
+    A head of pairs or clips may also have `draw_frames(frames, shown)`, frames uint8 RGB (T, H, W, 3) to a
+    picture uint8 RGB; it then takes the place of `draw` where predictions are shown.
     """
 
     spec: ClassVar[HeadSpec]
@@ -222,6 +231,7 @@ def seen_by(spec: HeadSpec, info: FeatureInfo) -> FeatureInfo:
         names=tuple(info.names[place] for place in chosen),
         channels=tuple(info.channels[place] for place in chosen),
         strides=tuple(info.strides[place] for place in chosen),
+        temporal_strides=tuple(info.temporal_strides[place] for place in chosen if info.temporal_strides),
     )
 
 

@@ -2,45 +2,28 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, cast
 
-import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslkit.contracts import FeatureInfo, FeatureMap
-from sslkit.errors import ModelError, UnknownNameError, WeightsError
-from sslkit.models.stem import has_resnet_stem, make_stem_small
-
-SMALL_SIDE = 64
-"""Up to this input side `stem="auto"` means the small stem."""
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """All it takes to build the same network again: the timm name and what was changed about it.
-
-    stem: "standard", or "small" for inputs up to 64 pixels (first stride 1, no pooling).
-    options: further keyword arguments of `timm.create_model`.
-    """
-
-    name: str
-    stem: str = "standard"
-    options: Mapping[str, Any] = field(default_factory=dict)
+from sslkit.contracts import ClipRows, FeatureInfo, FeatureMap
+from sslkit.errors import ModelError
+from sslkit.models.architecture import Architecture
 
 
 class Backbone(nn.Module):
-    """A timm network without classifier.
+    """A timm network without classifier, or one with the same interface.
 
     `forward`: normalised pixels (N, C, H, W) or clips (N, T, C, H, W) to pooled embeddings (N, D).
-    `feature_maps`: the same network's intermediate maps, so that one set of weights serves both. State-dict
-    keys are those of the timm model behind the prefix "network.".
+    `feature_maps`: the same network's intermediate maps, so that one set of weights serves both. A network
+    sees each frame of a clip alone, unless it is a `VideoNetwork`, to which an image is a clip of one frame.
+    State-dict keys are those of the timm model behind the prefix "network.".
     """
 
     def __init__(self, network: nn.Module, architecture: Architecture, *, weights: str = "random") -> None:
@@ -60,19 +43,43 @@ class Backbone(nn.Module):
         The embedding of a clip is the mean of its frames'.
         """
         if pixels.dim() == 5:
-            frames: Tensor = self.network(pixels.flatten(0, 1))
-            return frames.view(*pixels.shape[:2], -1).mean(dim=1)
-        embedding: Tensor = self.network(pixels)
+            return self.embed_frames(pixels).mean(dim=1)
+        with self._clips(len(pixels)):
+            embedding: Tensor = self.network(pixels)
         return embedding
+
+    def embed_frames(self, clips: Tensor) -> Tensor:
+        """Normalised pixels (N, T, C, H, W) to embeddings (N, T', D), one each temporal stride."""
+        with self._clips(len(clips)):
+            frames: Tensor = self.network(clips.flatten(0, 1))
+        return frames.view(len(clips), len(frames) // len(clips), frames.shape[-1])
+
+    @contextmanager
+    def _clips(self, count: int) -> Iterator[None]:
+        """While it runs, the rows are the frames of so many clips."""
+        rows: ClipRows | None = getattr(self.network, "clip_rows", None)
+        if rows is None:
+            yield
+            return
+        before, rows.clips = rows.clips, count
+        try:
+            yield
+        finally:
+            rows.clips = before
 
     def feature_maps(self, pixels: Tensor) -> dict[str, FeatureMap]:
         """Normalised pixels (N, C, H, W) to named maps (N, C', H', W'), fine to coarse.
 
-        The input is zero-padded at the bottom and right to multiples of `info.size_divisor`, then
-        H' = H / stride exactly. A network of fixed size gets inputs padded to that size and gives maps of it;
-        raises ModelError for larger ones (`for_canvas` makes it ready for them).
+        Of clips (N, T, C, H, W) they are (N, T', C', H', W'), T' = T / temporal stride rounded up. The input
+        is zero-padded at the bottom and right to multiples of `info.size_divisor`, then H' = H / stride
+        exactly. A network of fixed size gets inputs padded to that size and gives maps of it; raises
+        ModelError for larger ones (`for_canvas` makes it ready for them).
         """
         info = self.info
+        count = len(pixels)
+        clips = pixels.dim() == 5
+        if clips:
+            pixels = pixels.flatten(0, 1)
         height, width = pixels.shape[-2:]
         down, right = (-height) % info.size_divisor, (-width) % info.size_divisor
         if self.fixed_size is not None:
@@ -84,11 +91,13 @@ class Backbone(nn.Module):
                 )
         if down or right:
             pixels = F.pad(pixels, (0, right, 0, down))
-        maps = _intermediates(self.network, pixels, self._taps)
-        return {
-            name: FeatureMap(values, stride)
-            for name, values, stride in zip(info.names, maps, info.strides, strict=True)
-        }
+        with self._clips(count):
+            maps = _intermediates(self.network, pixels, self._taps)
+        if clips:
+            maps = [values.view(count, len(values) // count, *values.shape[1:]) for values in maps]
+        times = info.temporal_strides or (1,) * len(maps)
+        described = zip(info.names, maps, info.strides, times, strict=True)
+        return {name: FeatureMap(values, stride, time) for name, values, stride, time in described}
 
     @cached_property
     def info(self) -> FeatureInfo:
@@ -103,8 +112,10 @@ class Backbone(nn.Module):
         was_training = self.network.training
         self.network.eval()
         try:
-            with torch.no_grad():
-                probe = torch.zeros(1, self.channels, *size, device=parameter.device, dtype=parameter.dtype)
+            with torch.no_grad(), self._clips(1):
+                frames = getattr(self.network, "minimum_frames", 1)
+                shape = (frames, self.channels, *size)
+                probe = torch.zeros(shape, device=parameter.device, dtype=parameter.dtype)
                 maps = _intermediates(self.network, probe, taps)
         except (RuntimeError, AssertionError, ValueError) as error:
             raise ModelError(
@@ -123,7 +134,13 @@ class Backbone(nn.Module):
             weights=self.weights,
             loaded_fraction=self.loaded_fraction,
             embedding_dim=self.embedding_dim,
+            temporal_strides=self._temporal_strides,
         )
+
+    @property
+    def _temporal_strides(self) -> tuple[int, ...]:
+        of_stages: Sequence[int] = getattr(self.network, "temporal_strides", ())
+        return tuple(of_stages[tap] for tap in self._taps) if of_stages else ()
 
     def _exact_stride(self, tap: int, values: Tensor, size: tuple[int, int]) -> int:
         """The stride of a map of an input of this size, rounded up where the size is fixed."""
@@ -202,74 +219,6 @@ class Backbone(nn.Module):
             return None
         size = getattr(embed, "img_size", None) or options.get("img_size") or self._config["input_size"][1:]
         return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-
-
-def create_backbone(
-    name: str,
-    *,
-    size: int | None = None,
-    stem: str = "auto",
-    pretrained: bool = False,
-    options: Mapping[str, Any] | None = None,
-) -> Backbone:
-    """Build a backbone by timm name for inputs of side `size` (None: the family's own).
-
-    stem: "standard", "small" or "auto" (small up to 64 pixels where the family has one). options: keyword
-    arguments of `timm.create_model`. Raises UnknownNameError, ModelError, or WeightsError when pretrained
-    weights cannot be had.
-    """
-    if stem not in ("auto", "standard", "small"):
-        raise ModelError(f"stem '{stem}' is not one of auto, standard, small")
-    if not timm.is_model(name):
-        raise UnknownNameError("backbone", name, timm.list_models(), "(any timm model name works)")
-    arguments = dict(options or {})
-    entry = timm.models.model_entrypoint(name)
-    default_side = timm.get_pretrained_cfg(name).input_size[-1]
-    if size is not None and size != default_side and takes(entry, "img_size"):
-        arguments.setdefault("img_size", size)
-    try:
-        network = timm.create_model(name, pretrained=pretrained, num_classes=0, **arguments)
-    except (OSError, RuntimeError) as error:
-        if not pretrained:
-            raise ModelError(_refusal(name, arguments, error)) from error
-        raise WeightsError(
-            f"pretrained weights of '{name}' could not be loaded ({error}); "
-            "download them once with a network, or use backbone.pretrained=false"
-        ) from error
-    except (TypeError, AssertionError, ValueError) as error:
-        raise ModelError(_refusal(name, arguments, error)) from error
-    if stem == "auto":
-        stem = "small" if size is not None and size <= SMALL_SIDE and has_resnet_stem(network) else "standard"
-    if stem == "small":
-        make_stem_small(network, name)
-    tag = cast(dict[str, Any], network.pretrained_cfg).get("tag") or "default"
-    weights = f"timm:{name}.{tag}" if pretrained else "random"
-    backbone = Backbone(network, Architecture(name, stem, arguments), weights=weights)
-    asked = arguments.get("output_stride", 32)
-    if asked != 32 and backbone.info.strides[-1] != asked:
-        raise ModelError(_refusal(name, arguments, f"its last map has stride {backbone.info.strides[-1]}"))
-    return backbone
-
-
-def _refusal(name: str, arguments: Mapping[str, Any], reason: object) -> str:
-    told = str(reason) or "timm refuses them"
-    text = f"backbone '{name}' cannot be built with options {dict(arguments)}: {told}"
-    if "output_stride" in arguments:
-        text += (
-            "; an output_stride of 8 or 16 is known to ResNet, ResNetV2, RegNet, ConvNeXt, EfficientNet, "
-            "NFNet, ReXNet, CSPNet and Xception families, such as resnet18"
-        )
-    return text
-
-
-def takes(entry: Any, argument: str) -> bool:
-    """Whether the network behind a timm entry point has this constructor argument.
-
-    Entry points take **kwargs, so the class they return in their signature is asked.
-    """
-    hints = inspect.signature(entry).return_annotation
-    cls = getattr(inspect.getmodule(entry), hints, None) if isinstance(hints, str) else hints
-    return inspect.isclass(cls) and argument in inspect.signature(cls).parameters
 
 
 def _intermediates(network: nn.Module, pixels: Tensor, taps: Sequence[int]) -> list[Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import timm
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 
 from sslkit.contracts import FeatureInfo
 from sslkit.errors import ModelError
-from sslkit.models.backbone import Architecture, Backbone, create_backbone, takes
+from sslkit.models.backbone import Backbone
+from sslkit.models.creation import rebuilt, takes
 
 ANY_SIZE = ({"dynamic_img_size": True}, {"strict_img_size": False})
 """Options of timm with which a network takes every size, its weights as they are (ViT; Swin)."""
@@ -45,6 +47,8 @@ def for_canvas(backbone: Backbone, size: tuple[int, int]) -> Backbone:
 
 
 def _any_size(backbone: Backbone) -> Backbone | None:
+    if backbone.architecture.network is not None:
+        return None
     entry = timm.models.model_entrypoint(backbone.architecture.name)
     for option in ANY_SIZE:
         if takes(entry, next(iter(option))):
@@ -63,7 +67,7 @@ def _resized(backbone: Backbone, whole: tuple[int, int]) -> Backbone | None:
     recorded = getattr(network, "_model_args", {})  # window sizes it changed, where timm says so
     architecture = backbone.architecture
     options = {**architecture.options, **_plain(recorded), "img_size": whole}
-    fitted = Backbone(network, Architecture(architecture.name, architecture.stem, options))
+    fitted = Backbone(network, replace(architecture, options=options))
     return _like(fitted, backbone)
 
 
@@ -99,10 +103,7 @@ def _positions(network: nn.Module, table: Tensor, want: Any, whole: tuple[int, i
 
 
 def _built(backbone: Backbone, option: Mapping[str, Any]) -> Backbone:
-    architecture = backbone.architecture
-    return create_backbone(
-        architecture.name, stem=architecture.stem, options={**architecture.options, **option}
-    )
+    return rebuilt(backbone.architecture, option)
 
 
 def _like(fitted: Backbone, backbone: Backbone) -> Backbone:

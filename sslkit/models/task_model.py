@@ -77,7 +77,7 @@ class TaskModel(nn.Module):
             vector: Tensor | None = None
             maps: tuple[FeatureMap, ...] = ()
             if self.spec.features == "vector":
-                vector = network(pixels)
+                vector = network(pixels) if pixels.dim() == 4 else network.embed_frames(pixels)
             else:
                 maps = _maps(network, self.spec, pixels)
         height, width = pixels.shape[-2:]
@@ -109,7 +109,8 @@ class TaskModel(nn.Module):
         side = max(info.minimum_side, 2 * info.size_divisor)
         size = getattr(self.backbone, "fixed_size", None) or (side, side)
         first = parameters[0]
-        blank = torch.zeros(2, len(info.mean), *size, device=first.device, dtype=first.dtype)
+        frames = {"image": (), "pair": (2,), "clip": (16,)}[self.spec.input]
+        blank = torch.zeros(2, *frames, len(info.mean), *size, device=first.device, dtype=first.dtype)
         modes = [(module, module.training) for module in self.backbone.modules()]
         self.backbone.eval()
         with torch.enable_grad():
@@ -133,14 +134,8 @@ def offered(backbone: BackboneLike, spec: HeadSpec) -> FeatureInfo:
 
 def _maps(backbone: BackboneLike, spec: HeadSpec, pixels: Tensor) -> tuple[FeatureMap, ...]:
     names = offered(backbone, spec).names
-    if pixels.dim() == 4:
-        maps = backbone.feature_maps(pixels)
-        return tuple(maps[name] for name in names)
-    maps = backbone.feature_maps(pixels.flatten(0, 1))
-    return tuple(
-        FeatureMap(maps[name].values.view(*pixels.shape[:2], *maps[name].values.shape[1:]), maps[name].stride)
-        for name in names
-    )
+    maps = backbone.feature_maps(pixels)
+    return tuple(maps[name] for name in names)
 
 
 def _device(features: HeadFeatures) -> torch.device:

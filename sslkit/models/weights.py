@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sslkit.errors import ConfigError, ModelError, WeightsError
-from sslkit.models.backbone import Architecture, Backbone, create_backbone
+from sslkit.models.architecture import Architecture, Transform
+from sslkit.models.backbone import Backbone
+from sslkit.models.creation import create_backbone, is_timms, rebuilt
+
+Find = Callable[[str, str], Callable[..., nn.Module] | None]
+"""From "network" or "backbone_transform" and a name to the function; None for a network of timm's."""
 
 WEIGHTS_FILE = "backbone.safetensors"
 CARD_FILE = "backbone.json"
@@ -47,6 +52,7 @@ def save_backbone(
         "timm": architecture.name,
         "stem": architecture.stem,
         "options": dict(architecture.options),
+        "transforms": {one.name: dict(one.options) for one in architecture.transforms},
         "size": size,
         "frames": frames,
         "stride": stride,
@@ -61,21 +67,25 @@ def save_backbone(
     return fingerprint
 
 
-def load_backbone(model: str | Path, *, size: int | None = None, pretrained: bool = True) -> Backbone:
-    """A backbone in eval mode, from a run folder (or its backbone.safetensors) or a timm name.
+def load_backbone(
+    model: str | Path, *, size: int | None = None, pretrained: bool = True, find: Find | None = None
+) -> Backbone:
+    """A backbone in eval mode, from a run folder (or its backbone.safetensors) or the name of a network.
 
-    size: input side for families with fixed sizes; a run brings its own. pretrained: for timm names, whether
-    to load timm's weights or leave the network at random initialisation.
+    size: input side for families with fixed sizes; a run brings its own. pretrained: for names, whether to
+    load the weights they come with or leave the network at random initialisation. find: where networks that
+    are not timm's and transforms come from; without it a backbone that needs them is refused.
     Raises ConfigError when neither fits, WeightsError when weights do not match to the last tensor.
     """
     folder = Path(model)
     if folder.is_file() and folder.name in (WEIGHTS_FILE, CARD_FILE):
         folder = folder.parent
     if folder.is_dir():
-        return _load_saved(folder).eval()
+        return _load_saved(folder, find or _nowhere).eval()
     if isinstance(model, Path) or "/" in model:
         raise ConfigError(f"'{model}' is neither a run folder nor a timm model name: no such folder")
-    return create_backbone(model, size=size, stem="auto", pretrained=pretrained).eval()
+    network = find("network", model) if find is not None else None
+    return create_backbone(model, size=size, stem="auto", pretrained=pretrained, network=network).eval()
 
 
 def saved_size(folder: Path) -> int:
@@ -123,10 +133,21 @@ def _without_prefix(tensors: Mapping[str, Tensor], target: Mapping[str, Tensor])
     return best
 
 
-def _load_saved(folder: Path) -> Backbone:
+def _load_saved(folder: Path, find: Find) -> Backbone:
     card = _read_card(folder)
-    architecture = Architecture(card["timm"], card["stem"], card["options"])
-    backbone = create_backbone(architecture.name, stem=architecture.stem, options=architecture.options)
+    name = card["timm"]
+    backbone = rebuilt(
+        Architecture(
+            name,
+            card["stem"],
+            card["options"],
+            tuple(
+                Transform(one, options, _needed(find, "backbone_transform", one))
+                for one, options in card.get("transforms", {}).items()
+            ),
+            None if is_timms(name) else _needed(find, "network", name),
+        )
+    )
     path = folder / WEIGHTS_FILE
     try:
         tensors = load_file(path)
@@ -139,6 +160,17 @@ def _load_saved(folder: Path) -> Backbone:
         )
     backbone.weights = card["hash"]
     return backbone
+
+
+def _needed(find: Find, kind: str, name: str) -> Callable[..., nn.Module]:
+    found = find(kind, name)
+    if found is None:
+        raise ModelError(f"the backbone needs '{name}', which a plugin gives; use sslkit.load_backbone")
+    return found
+
+
+def _nowhere(kind: str, name: str) -> None:
+    return None
 
 
 def _read_card(folder: Path) -> dict[str, Any]:
@@ -164,6 +196,8 @@ def _replace(path: Path, write: Any) -> None:
 
 def _loading_hint(architecture: Architecture) -> str:
     arguments = "".join(f", {key}={value!r}" for key, value in architecture.options.items())
+    if architecture.transforms or architecture.network is not None:
+        return "sslkit.load_backbone(this folder), because it is not timm's own network"
     if architecture.stem == "small":
         return "sslkit.load_backbone(this folder), because timm has no name for the small stem"
     name = architecture.name

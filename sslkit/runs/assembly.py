@@ -22,10 +22,12 @@ from sslkit.data.loader import Loader
 from sslkit.data.views.randomisation import Randomisation
 from sslkit.errors import ConfigError
 from sslkit.mining.miner import Miner
-from sslkit.models.backbone import Backbone, create_backbone
+from sslkit.models.backbone import Backbone
 from sslkit.models.batchnorm import synchronize_batchnorm
+from sslkit.models.memory_layout import lay_out
 from sslkit.registry import build
 from sslkit.runs.autopilot import make_views, settle_engine, told
+from sslkit.runs.backbones import build_backbone
 from sslkit.runs.mining import build_miner
 from sslkit.runs.reading import decoded_cache, training_loader
 from sslkit.training.caching import refuse_batchnorm
@@ -95,13 +97,7 @@ def assemble(recipe: Recipe, source: Source, *, project_dir: str) -> Parts:
     """
     state = process()
     torch.manual_seed(recipe.seed)
-    backbone = create_backbone(
-        recipe.backbone.name,
-        size=recipe.views.size,
-        stem=recipe.backbone.stem,
-        pretrained=recipe.backbone.pretrained,
-        options=network_options(recipe),
-    )
+    backbone = build_backbone(recipe.backbone, size=recipe.views.size, options=network_options(recipe))
     objective = build("objective", recipe.objective.name, backbone, **recipe.objective.options)
     if getattr(objective, "needs_labels", False) and source.labels is None:
         raise ConfigError(
@@ -121,7 +117,7 @@ def assemble(recipe: Recipe, source: Source, *, project_dir: str) -> Parts:
     backbone.to(state.device)
     layout = _layout(recipe, backbone, state)
     learner: nn.Module = Learner(backbone, objective).to(state.device)
-    learner = learner.to(memory_format=memory_format(layout))
+    learner = lay_out(learner, channels_last=layout.channels_last)
     if state.num_processes > 1:
         learner = synchronize_batchnorm(learner, state.device)
     recipe = _with_micro(recipe, learner, views, state, layout)
@@ -240,6 +236,7 @@ def _layout(recipe: Recipe, backbone: Backbone, state: PartialState) -> Layout:
             size=recipe.views.size,
             batch=recipe.batch.size,
             device=state.device,
+            frames=recipe.data.clip.frames if recipe.data.clip else 1,
         )
     ]
     layout: Layout = broadcast_object_list(chosen)[0]

@@ -17,12 +17,19 @@ from sslkit.data.loader import Loader, choose_canvas, choose_workers
 from sslkit.data.reader import holds_video
 from sslkit.data.views.plain import evaluation_view
 from sslkit.evaluation.features import Features, joined, stream
-from sslkit.models.backbone import Backbone, create_backbone
-from sslkit.models.weights import load_backbone, saved_clip, saved_size, weights_hash
+from sslkit.models.backbone import Backbone
+from sslkit.models.creation import rebuilt
+from sslkit.models.memory_layout import lay_out
+from sslkit.models.weights import saved_clip, saved_size, weights_hash
+from sslkit.runs.backbones import load_backbone
 from sslkit.training.progress import ProgressLine
 
 CROP = 0.875
 """Share of the shorter side that the plain view keeps; images of exactly the input side are kept whole."""
+
+
+UNTRAINED = "random:"
+"""What stands before the name of a network to be taken at random initialisation."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,12 @@ class Embedder:
 
 
 def open_embedder(model: str | Path, *, pretrained: bool = True) -> Embedder:
-    """Load a run folder or a timm model name; raises ConfigError, ModelError or WeightsError."""
+    """Load a run folder or a network by name, with its weights, or as random:NAME without any.
+
+    Raises ConfigError, ModelError or WeightsError.
+    """
+    if str(model).startswith(UNTRAINED):
+        model, pretrained = str(model).removeprefix(UNTRAINED), False
     backbone = load_backbone(model, pretrained=pretrained)
     folder = Path(model)
     size = saved_size(folder) if folder.is_dir() else _own_size(backbone)
@@ -105,14 +117,14 @@ def open_embedder(model: str | Path, *, pretrained: bool = True) -> Embedder:
 def untrained_like(embedder: Embedder, seed: int) -> Embedder:
     """The same architecture at random initialisation, looking at the same size and clips."""
     torch.manual_seed(seed)
-    architecture = embedder.backbone.architecture
-    backbone = create_backbone(architecture.name, stem=architecture.stem, options=architecture.options)
-    return replace(embedder, backbone=on_device(backbone), model=f"random:{architecture.name}")
+    backbone = rebuilt(embedder.backbone.architecture)
+    model = f"random:{backbone.architecture.described}"
+    return replace(embedder, backbone=on_device(backbone), model=model)
 
 
 def on_device(backbone: Backbone) -> Backbone:
     """The backbone where it computes fastest on this machine, ready for evaluation."""
-    return backbone.to(default_device()).to(memory_format=torch.channels_last).eval()
+    return lay_out(backbone.to(default_device()), channels_last=True).eval()
 
 
 def default_device() -> torch.device:

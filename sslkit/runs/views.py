@@ -16,10 +16,10 @@ from sslkit.data.views.contact_sheet import views_sheet, write_sheet
 from sslkit.data.views.policy import ViewPolicy
 from sslkit.errors import ConfigError
 from sslkit.keyed_random import Keys, permutation
-from sslkit.models.backbone import create_backbone
 from sslkit.registry import open_source
 from sslkit.runs.assembly import network_options
 from sslkit.runs.autopilot import make_views
+from sslkit.runs.backbones import build_backbone
 from sslkit.runs.reading import clips_of, reader_of, resolve
 
 SHOWN = 8
@@ -38,9 +38,7 @@ def draw_sheet(
 
 def sheet_of(source: Source, recipe: Recipe) -> np.ndarray:
     """The same for an open source and a resolved recipe: uint8 RGB (height, width, 3)."""
-    network = create_backbone(
-        recipe.backbone.name, size=recipe.views.size, stem="standard", options=network_options(recipe)
-    )
+    network = build_backbone(recipe.backbone, size=recipe.views.size, options=network_options(recipe))
     views = make_views(recipe, network)
     if not isinstance(views, ViewPolicy):
         raise ConfigError(f"view policy '{recipe.views.name}' cannot be drawn: it is no ViewPolicy")

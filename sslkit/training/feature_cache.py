@@ -25,7 +25,7 @@ class FeatureCache:
     folder: Path
     count: int
     _columns: list[Tensor] = field(default_factory=list)
-    _strides: tuple[int, ...] = ()
+    _strides: tuple[tuple[int, int], ...] = ()  # of each map: of its cells, of its frames
     _canvas: tuple[int, int] = (0, 0)
     _kept: dict[int, tuple[int, Meta, Target]] = field(default_factory=dict)
 
@@ -36,7 +36,7 @@ class FeatureCache:
             parts.append(features.vector)
         if not self._columns:
             self._canvas = features.canvas
-            self._strides = tuple(part.stride for part in features.maps)
+            self._strides = tuple((part.stride, part.temporal_stride) for part in features.maps)
             self._columns = [self._file(place, part) for place, part in enumerate(parts)]
         start, stop = len(self._kept), len(self._kept) + len(features.metas)
         for column, part in zip(self._columns, parts, strict=True):
@@ -51,7 +51,7 @@ class FeatureCache:
         """Features and targets of samples, on a device; those that could not be decoded are left out."""
         rows, metas, targets = zip(*(self._kept[id] for id in ids if id in self._kept), strict=True)
         values = [column[torch.tensor(rows)].to(device) for column in self._columns]
-        maps = tuple(FeatureMap(part, stride) for part, stride in zip(values, self._strides, strict=False))
+        maps = tuple(FeatureMap(part, *strides) for part, strides in zip(values, self._strides, strict=False))
         vector = values[-1] if len(values) > len(maps) else None
         there = tuple(target.to(device) if hasattr(target, "to") else target for target in targets)
         return HeadFeatures(vector, maps, self._canvas, metas), there

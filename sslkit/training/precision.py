@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from sslkit.models.memory_layout import lay_out
+
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 ROWS = 32
 """Rows of the timed batch: enough to tell the candidates apart, little enough to cost about a second."""
@@ -35,20 +37,25 @@ def choose_layout(
     size: int,
     batch: int,
     device: torch.device,
+    frames: int = 1,
 ) -> Layout:
     """Resolve "auto" by timing forward and backward of `backbone` on this device; no tensor of it changes.
 
     precision: "auto", "fp32", "bf16" or "fp16". channels_last: "auto" or a bool. size: input side.
-    batch: rows per step, the timed batch has at most 32. "auto" considers fp32 and bf16, and takes bf16 with
-    channels last wherever nothing else is clearly faster, so that noise does not decide.
+    batch: rows per step, the timed batch has at most 32 images, or clips of so many frames. "auto" considers
+    fp32 and bf16, and takes bf16 with channels last wherever nothing else is clearly faster, so that noise
+    does not decide.
     """
     precisions = ["bf16", "fp32"] if precision == "auto" else [precision]
     layouts = [True, False] if isinstance(channels_last, str) else [channels_last]
     candidates = [Layout(p, last) for p in precisions for last in layouts]
     if len(candidates) == 1:
         return candidates[0]
-    channels = next(parameter for parameter in backbone.parameters() if parameter.dim() == 4).shape[1]
-    pixels = torch.full((min(batch, ROWS), channels, size, size), 0.5, device=device)
+    channels = next(parameter for parameter in backbone.parameters() if parameter.dim() >= 4).shape[1]
+    rows = max(1, min(batch, ROWS) // frames)
+    pixels = torch.full((rows, frames, channels, size, size), 0.5, device=device)
+    if frames == 1:
+        pixels = pixels[:, 0]
     buffers = {name: buffer.clone() for name, buffer in backbone.named_buffers()}
     times = dict.fromkeys(candidates, float("inf"))
     # Dropout draws, and the draws must not count.
@@ -61,7 +68,7 @@ def choose_layout(
     with torch.no_grad():
         for name, buffer in backbone.named_buffers():
             buffer.copy_(buffers[name])
-    backbone.to(memory_format=torch.contiguous_format)
+    lay_out(backbone, channels_last=False)
     enough = CLEARLY * min(times.values())
     best = next(candidate for candidate in candidates if times[candidate] <= enough)
     table = {
@@ -77,8 +84,9 @@ def memory_format(layout: Layout) -> torch.memory_format:
 
 
 def _seconds(backbone: nn.Module, pixels: torch.Tensor, layout: Layout) -> float:
-    backbone.to(memory_format=memory_format(layout))
-    pixels = pixels.contiguous(memory_format=memory_format(layout))
+    lay_out(backbone, channels_last=layout.channels_last)
+    if pixels.dim() == 4:
+        pixels = pixels.contiguous(memory_format=memory_format(layout))
     dtype = PRECISIONS[layout.precision]
     start = time.perf_counter()
     with torch.autocast(pixels.device.type, dtype=dtype) if dtype else contextlib.nullcontext():

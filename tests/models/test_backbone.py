@@ -5,7 +5,7 @@ import timm
 import torch
 
 from sslkit.errors import ModelError, UnknownNameError
-from sslkit.models.backbone import create_backbone
+from sslkit.models.creation import create_backbone
 from sslkit.models.weights import load_weights
 
 FAMILIES = [

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from sslkit.errors import ModelError
-from sslkit.models.backbone import create_backbone
 from sslkit.models.canvas import for_canvas
+from sslkit.models.creation import create_backbone
 from sslkit.models.weights import load_backbone, save_backbone
 
 SMALL_SWIN = {"embed_dim": 16, "depths": (1, 2, 1, 1), "num_heads": (1, 2, 2, 2)}

@@ -2,7 +2,7 @@
 
 import torch
 
-from sslkit.models.backbone import create_backbone
+from sslkit.models.creation import create_backbone
 
 
 def test_the_embedding_of_a_clip_is_the_mean_of_its_frames() -> None:

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from sslkit.errors import ModelError
-from sslkit.models.backbone import create_backbone
+from sslkit.models.creation import create_backbone
 from sslkit.models.dense import as_convolution, dense_probe, unpooled
 
 SMALL_SWIN = {"embed_dim": 16, "depths": (1, 1, 1, 1), "num_heads": (1, 2, 2, 2)}

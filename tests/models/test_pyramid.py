@@ -7,8 +7,8 @@ from torch import nn
 
 from sslkit.contracts import FeatureInfo, FeatureMap
 from sslkit.errors import ConfigError, ModelError
-from sslkit.models.backbone import create_backbone
 from sslkit.models.canvas import for_canvas
+from sslkit.models.creation import create_backbone
 from sslkit.models.pyramid import Pyramid
 
 SMALL_SWIN = {"embed_dim": 16, "depths": (1, 1, 1, 1), "num_heads": (1, 2, 2, 2)}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sslkit.contracts import FeatureInfo, HeadFeatures, HeadSpec, Meta
-from sslkit.models.backbone import create_backbone
+from sslkit.models.creation import create_backbone
 from sslkit.models.task_model import TaskModel, offered
 from sslkit.testing.backbones import NETWORKS, TinyBackbone
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sslkit.errors import ConfigError, ModelError, WeightsError
-from sslkit.models.backbone import create_backbone
+from sslkit.models.creation import create_backbone
 from sslkit.models.weights import load_backbone, load_weights, save_backbone, saved_size, weights_hash
 
 

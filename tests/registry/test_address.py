@@ -227,3 +227,12 @@ def test_a_json_file_tells_why_the_plugin_for_it_failed(install: Install, tmp_pa
         DataError, match=r"provided by plugin 'wreck'.*failed to load because ZeroDivisionError"
     ):
         open_source(str(file))
+
+
+def test_the_split_asked_for_wins_over_the_one_in_the_text(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        for number in range(2 if split == "train" else 1):
+            Image.new("RGB", (8, 8)).save(tmp_path / split / f"{number}.png")
+    assert len(open_source(f"folder:{tmp_path},split=train")) == 2
+    assert len(open_source(f"folder:{tmp_path},split=train", split="test")) == 1

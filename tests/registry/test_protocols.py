@@ -51,6 +51,22 @@ def test_the_hash_covers_what_shapes_the_number_and_not_the_citation() -> None:
     assert dataclasses.replace(protocol, source="elsewhere").hash == protocol.hash
 
 
+def test_transforms_of_the_backbone_are_read_changed_and_part_of_the_hash(tmp_path: Path) -> None:
+    (tmp_path / "plain.yaml").write_text(VALID)
+    text = VALID.replace("id: mine", "backbone: {inflate: {kernel: 3}}, id: mine")
+    (tmp_path / "changed.yaml").write_text(text)
+    plain, inflated = (load_protocol(tmp_path / name) for name in ("plain.yaml", "changed.yaml"))
+    assert plain.backbone is None
+    assert inflated.backbone == {"inflate": {"kernel": 3}}
+    wider = changed(inflated, ["backbone.inflate.kernel=5", "backbone.inflate.init=tile"])
+    assert wider.backbone == {"inflate": {"kernel": 5, "init": "tile"}}
+    assert inflated.backbone == {"inflate": {"kernel": 3}}
+    assert len({plain.hash, inflated.hash, wider.hash}) == 3
+    assert changed(inflated, ["backbone={}"]).hash == plain.hash
+    with pytest.raises(ConfigError, match="give transforms with options"):
+        changed(inflated, ["backbone=inflate"])
+
+
 def test_an_unknown_name_offers_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match=r"'knn20'.*did you mean 'knn-20'"):
         load_protocol("knn20")
@@ -69,6 +85,7 @@ def test_a_file_is_read(tmp_path: Path) -> None:
         (VALID.replace("frozen", "'partial:'"), "partial:2"),
         (VALID.replace("version: 1", "version: one"), "needs 'version' .int"),
         (VALID.replace("options", "optoins"), "unknown key 'optoins'; did you mean 'options'"),
+        (VALID.replace("id: mine", "backbone: {inflate: 3}, id: mine"), "maps transforms to their options"),
         ("- a list", "mine.yaml"),
         ("{", "not valid YAML"),
     ],
