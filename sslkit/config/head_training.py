@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
 from sslkit.config.problems import describe
 from sslkit.config.section import Count, NotNegative, Positive, Section, Share
 from sslkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sslkit.contracts import HeadSpec
+
+PLACED = ("boxes", "masks", "semantic", "flow")
+"""Targets that are tied to pixels."""
 
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 Pair = Annotated[tuple[Positive, Positive], Field(strict=False)]
@@ -43,18 +49,34 @@ class AugmentPlan(Section):
         return not self.flip and not self.colour and self.elastic is None and self.scale == (1.0, 1.0)
 
 
+class LabelledClips(Section):
+    """How a head of clips looks at its videos.
+
+    frames: T of a clip. stride: frames of the video from one to the next. While training a clip begins
+    anywhere; a test sees `views` of them, evenly spaced, and of each 1 or 3 crops. short: a video with fewer
+    frames than a clip spans is refused, or its last frame repeated.
+    """
+
+    frames: Count
+    stride: Positive
+    views: Count
+    crops: Literal[1, 3]
+    short: Literal["refuse", "repeat"]
+
+
 class HeadTraining(Section):
     """One training of a head.
 
     size: (height, width) of the canvas, pixels. steps: of the optimiser, each over `batch` samples of all
-    processes. layer_decay: each layer of the backbone learns at this factor of the next one's rate. ema:
-    momentum of the averaged weights, 0 none. held_out: share of the training samples that picks the best
-    weights, looked at every `evaluate_every` steps; 0 takes the last. oversample: threshold of repeat
-    factors, 0 off. cache: keep the features of a frozen backbone.
+    processes; 0 judges the head as it is built. layer_decay: each layer of the backbone learns at this factor
+    of the next one's rate. ema: momentum of the averaged weights, 0 none. held_out: share of the training
+    samples that picks the best weights, looked at every `evaluate_every` steps; 0 takes the last. oversample:
+    threshold of repeat factors, 0 off. cache: keep the features of a frozen backbone, of clips those of the
+    middle of each video. clip: of heads of clips alone.
     """
 
     size: Annotated[tuple[Count, Count], Field(strict=False)]
-    steps: Count
+    steps: Annotated[int, Field(ge=0)]
     batch: Count
     optimizer: Literal["adamw", "sgd", "lars"]
     lr: Positive
@@ -68,6 +90,7 @@ class HeadTraining(Section):
     cache: bool
     held_out: Annotated[float, Field(ge=0, lt=1)]
     evaluate_every: Count
+    clip: LabelledClips | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> HeadTraining:
@@ -89,3 +112,22 @@ def read_training(training: Mapping[str, Any] | None, where: str) -> HeadTrainin
         return HeadTraining.model_validate(dict(training))
     except ValidationError as error:
         raise ConfigError(describe(error, HeadTraining, lambda path: f"training of {where}")) from None
+
+
+def check_input(spec: HeadSpec, plan: HeadTraining) -> None:
+    """Raise ConfigError where what a head takes and the clips of its training do not go together."""
+    if spec.input == "clip" and plan.clip is None:
+        raise ConfigError(
+            f"head '{spec.name}' takes clips, and its protocol does not say which; add training.clip, such "
+            "as {frames: 16, stride: 2, views: 1, crops: 1, short: refuse}"
+        )
+    if spec.input != "clip" and plan.clip is not None:
+        raise ConfigError(
+            f"head '{spec.name}' takes {'pairs' if spec.input == 'pair' else 'images'}, and its protocol has "
+            "training.clip; leave it out, or choose a head of clips"
+        )
+    if plan.clip is not None and plan.clip.crops > 1 and spec.target in PLACED:
+        raise ConfigError(
+            f"training.clip.crops={plan.clip.crops}: a crop shows a part of the picture, and head "
+            f"'{spec.name}' predicts {spec.target} of the whole; use crops: 1"
+        )

@@ -100,21 +100,32 @@ class Augment:
             displaced=displaced,
         )
 
-    def coloured(self, pixels: Tensor, keys: Keys, view: int = 0) -> Tensor:
-        """uint8 (C, h, w) without padding to the same; saturation is changed where C is 3."""
+    def coloured(self, pixels: Tensor, keys: Keys, view: int = 0, *, apart: float = 0.0) -> Tensor:
+        """uint8 (C, h, w), or frames (T, C, h, w), without padding to the same; all frames change alike.
+
+        Saturation is changed where C is 3. apart: probability that each frame changes for itself.
+        """
         if not self.colour:
             return pixels
+        if apart and float(keys.stream(view, "apart").uniform(1)) < apart:
+            names = [f"colour {place}" for place in range(len(pixels))]
+            frames = [self._jittered(one, keys, view, name) for one, name in zip(pixels, names, strict=True)]
+            return torch.stack(frames)
+        return self._jittered(pixels, keys, view, "colour")
+
+    def _jittered(self, pixels: Tensor, keys: Keys, view: int, operation: str) -> Tensor:
         lowest = max(0.0, 1 - self.colour)
-        drawn = lowest + keys.stream(view, "colour").uniform(3)[0] * (1 + self.colour - lowest)
+        drawn = lowest + keys.stream(view, operation).uniform(3)[0] * (1 + self.colour - lowest)
         brightness, contrast, saturation = drawn.tolist()
-        count = pixels.shape[0]
+        planes = pixels.movedim(-3, 0)
+        count = planes.shape[0]
         grey = torch.tensor(_GREY) if count == 3 else torch.full((count,), 1 / count)
         matrix = torch.eye(count)
         if count == 3:
             matrix = saturation * matrix + (1 - saturation) * grey.expand(3, 3)
-        values = pixels.flatten(1).float()
+        values = planes.flatten(1).float()
         mean = brightness * (grey @ values.mean(dim=1))
         changed = torch.addmm(
             ((1 - contrast) * mean).expand(count, 1), contrast * brightness * matrix, values
         )
-        return changed.round_().clamp_(0, 255).to(torch.uint8).view_as(pixels)
+        return changed.round_().clamp_(0, 255).to(torch.uint8).view(planes.shape).movedim(0, -3)

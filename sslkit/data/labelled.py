@@ -1,23 +1,21 @@
-"""Batches of images with targets, in an order and with changes that are functions of (seed, epoch)."""
+"""Batches of images, pairs and clips with targets; order and changes are functions of (seed, epoch)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from threading import Lock
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from sslkit.contracts import Content, LabelledBatch, LabelledSource, Meta, Skipped, Target
+from sslkit.contracts import LabelledBatch, LabelledSource, Skipped
 from sslkit.data.augment import Augment
-from sslkit.data.decode.image import decode_image, fitting, read_header
+from sslkit.data.clip_sampling import ClipSampling
+from sslkit.data.labelled_clips import ClipSamples
+from sslkit.data.labelled_samples import Kept, Shown, StillSamples
 from sslkit.data.oversampling import repeat_factors, repeated, repeated_length
-from sslkit.data.warp import Placed, fit, fitted_side
 from sslkit.errors import ConfigError, DataError, DecodeError
 from sslkit.keyed_random import Keys, permutation
 
@@ -32,12 +30,17 @@ class LabelledLoader:
     a random window is a sample of its own. oversample: threshold of repeat factors (`oversampling`), 0 for
     none; a repeat is augmented anew.
 
+    pairs: samples are two images, which change alike, (N, 2, C, H, W). clip: samples are videos, or several
+    images, of which clips are taken, (N, T, C, H, W). Where it asks for several views of a sample, each is a
+    row, those of one id lie together on one rank, and a batch has as many ids as make `batch_size` rows, but
+    one a rank at least.
+
     shuffle: in the source's own order where it has one, else the keyed permutation of (seed, epoch). Without
     shuffle and drop_last every id comes once over all ranks.
 
-    Decoded images and targets are kept in memory up to `kept_bytes`; of those no file is read again. threads:
-    samples made ready at a time. ahead: make the next batch ready while this one is used, which pays where
-    the steps run on an accelerator. Raises ConfigError for sizes that cannot work.
+    Decoded images, views of a test and targets are kept in memory up to `kept_bytes`; of those no file is
+    read again. threads: samples made ready at a time. ahead: make the next batch ready while this one is
+    used, which pays where the steps run on an accelerator. Raises ConfigError for sizes that cannot work.
     """
 
     def __init__(
@@ -47,6 +50,8 @@ class LabelledLoader:
         size: tuple[int, int],
         batch_size: int,
         channels: int = 3,
+        pairs: bool = False,
+        clip: ClipSampling | None = None,
         augment: Augment | None = None,
         seed: int = 0,
         rank: int = 0,
@@ -67,12 +72,18 @@ class LabelledLoader:
             raise ConfigError(
                 f"oversample={oversample} repeats samples while training; without shuffle use 0"
             )
-        self.source, self.size, self.batch_size, self.seed = source, size, batch_size, seed
+        rows = clip.rows if clip is not None else 1
+        self.source, self.size, self.seed = source, size, seed
+        self.batch_size = batch_size if rows == 1 else max(world, batch_size // rows)
         self.rank, self.world, self.shuffle, self.drop_last = rank, world, shuffle, drop_last
         self.threads, self.ahead = threads, ahead
         self._factors = repeat_factors(source.class_counts(), oversample) if oversample else None
         self._count = len(source) if self._factors is None else repeated_length(self._factors)
-        self._samples = _Samples(source, size, channels, augment, kept_bytes)
+        self._samples: StillSamples | ClipSamples = StillSamples(
+            source, size, channels, augment, Kept(kept_bytes), pairs
+        )
+        if clip is not None:
+            self._samples = ClipSamples(source, size, channels, augment, Kept(kept_bytes), clip)
         if drop_last and not world <= batch_size <= self._count:
             raise ConfigError(
                 f"batch_size={batch_size} for {self._count} samples and {world} ranks: use {world} to "
@@ -136,7 +147,7 @@ class LabelledLoader:
         ids, views, keys = share
         numbers, seen = ids.tolist(), views.tolist()
 
-        def one(row: int) -> _Shown | Skipped:
+        def one(row: int) -> list[Shown] | Skipped:
             key = Keys(keys.seed, keys.epoch, keys.ids[row : row + 1])
             try:
                 return self._samples.show(numbers[row], key, seen[row])
@@ -144,8 +155,8 @@ class LabelledLoader:
                 return Skipped(numbers[row], self.source[numbers[row]].name, str(error))
 
         found = list(spread(one, range(len(numbers))))
-        kept = [one for one in found if isinstance(one, _Shown)]
-        blank = torch.zeros((0, self._samples.channels, *self.size), dtype=torch.uint8)
+        kept = [row for views in found if not isinstance(views, Skipped) for row in views]
+        blank = torch.zeros((0, *self._samples.shape), dtype=torch.uint8)
         return LabelledBatch(
             torch.tensor([one.meta.id for one in kept], dtype=torch.int64),
             torch.stack([one.pixels for one in kept]) if kept else blank,
@@ -153,99 +164,6 @@ class LabelledLoader:
             tuple(one.target for one in kept),
             tuple(one for one in found if isinstance(one, Skipped)),
         )
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """A sample on its canvas."""
-
-    pixels: Tensor
-    meta: Meta
-    target: Target
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    """A sample as it is kept: pixels (C, h, w), perhaps already shrunk; original: (height, width) upright."""
-
-    name: str
-    pixels: Tensor
-    original: tuple[int, int]
-    target: Target
-
-
-class _Samples:
-    """Reads samples, keeps what fits the memory, and puts them on canvases."""
-
-    def __init__(
-        self,
-        source: LabelledSource,
-        size: tuple[int, int],
-        channels: int,
-        augment: Augment | None,
-        kept_bytes: int,
-    ) -> None:
-        self.source, self.size, self.channels, self.augment = source, size, channels, augment
-        self._left = kept_bytes
-        self._kept: dict[int, _Decoded] = {}
-        self._adding = Lock()
-
-    def show(self, id: int, key: Keys, view: int) -> _Shown:
-        """A sample on its canvas; raises DecodeError, and DataError for its annotations."""
-        sample = self._kept.get(id) or self._read(id)
-        pixels = sample.pixels
-        if self.augment is None:
-            placed, target = fit(sample.original, self.size), sample.target
-        else:
-            placed = self.augment.draw(sample.original, self.size, key, view)
-            pixels = self.augment.coloured(pixels, key, view)
-            target = self._through(sample, placed, id)
-        original = sample.original if self.augment is None else placed.valid
-        meta = Meta(id, sample.name, original, placed.valid, self.size)
-        return _Shown(placed.image(pixels), meta, target)
-
-    def _read(self, id: int) -> _Decoded:
-        item = self.source[id]
-        pixels, original = self._decoded(item.content)
-        sample = _Decoded(item.name, pixels, original, self.source.target(id))
-        if self.augment is None:  # what is always shown alike is kept as shown
-            target = self._through(sample, fit(original, self.size), id)
-            sample = _Decoded(item.name, pixels, original, target)
-        cost = pixels.nbytes + _bytes(sample.target)
-        with self._adding:
-            if cost <= self._left and id not in self._kept:
-                self._left -= cost
-                self._kept[id] = sample
-        return sample
-
-    def _through(self, sample: _Decoded, placed: Placed, id: int) -> Target:
-        try:
-            return sample.target.through(placed)
-        except DataError as error:
-            raise DataError(f"{sample.name} (id {id}): {error}") from error
-
-    def _decoded(self, content: Content) -> tuple[Tensor, tuple[int, int]]:
-        """Pixels (C, h, w), no larger than any canvas needs; the (height, width) of the whole, upright."""
-        header = read_header(content, channels=self.channels)
-        stored, turned = (header.height, header.width), (header.width, header.height)
-        side = self._side(stored)
-        pixels, (_, _, *shape) = decode_image(content, canvas=side, channels=self.channels)
-        # An EXIF rotation shows in the sides; where shrinking made them equal, whole images tell.
-        if stored != turned and fitting(stored, side) == fitting(turned, side):
-            _, (_, _, *whole) = decode_image(content, canvas=max(stored), channels=self.channels)
-            upright = tuple(whole) == stored
-        else:
-            upright = tuple(shape) == fitting(stored, side)
-        if not upright:
-            stored, side = turned, self._side(turned)
-            pixels, (_, _, *shape) = decode_image(content, canvas=side, channels=self.channels)
-        height, width = shape
-        return torch.from_numpy(pixels[:, :height, :width].copy()), stored
-
-    def _side(self, original: tuple[int, int]) -> int:
-        """The longer side to decode an image to."""
-        largest = 1.0 if self.augment is None else self.augment.scale[1]
-        return min(max(original), math.ceil(fitted_side(original, self.size) * largest))
 
 
 def _share(places: np.ndarray, rank: int, world: int) -> np.ndarray:
@@ -263,12 +181,6 @@ def _repeats(ids: np.ndarray) -> np.ndarray:
     repeats = np.empty_like(ids)
     repeats[by_id] = np.arange(len(ids)) - np.repeat(firsts, counts)
     return repeats
-
-
-def _bytes(target: Target) -> int:
-    """The memory of a target's tensors and arrays."""
-    values = vars(target).values() if hasattr(target, "__dict__") else ()
-    return sum(value.nbytes for value in values if isinstance(value, Tensor | np.ndarray))
 
 
 def _nothing_left(batch: LabelledBatch) -> str:

@@ -49,22 +49,22 @@ class Placed:
         return height, width
 
     def image(self, pixels: Tensor) -> Tensor:
-        """uint8 (C, h, w) to (C, *size): bilinear, averaged when shrinking; zero outside."""
+        """uint8 (..., C, h, w) to (..., C, *size): bilinear, averaged when shrinking; zero outside."""
         scaled = self._scaled(pixels)
-        canvas = pixels.new_zeros((pixels.shape[0], *self.size))
+        canvas = pixels.new_zeros((*pixels.shape[:-2], *self.size))
         height, width = self.valid
         if self.displaced is None:
             top, left = self.offset
             if self.flipped:
                 left = self.scaled[1] - left - width
-            window = scaled[:, top : top + height, left : left + width]
-            canvas[:, :height, :width] = window.flip(-1) if self.flipped else window
+            window = scaled[..., top : top + height, left : left + width]
+            canvas[..., :height, :width] = window.flip(-1) if self.flipped else window
             return canvas
         points, inside = self._sources()
         if self.flipped:
             points = torch.stack([self.scaled[1] - points[..., 0], points[..., 1]], dim=-1)
-        shown = _sampled(scaled.float(), points) * inside
-        canvas.copy_(shown.round_())  # between two pixels, so never outside 0..255
+        shown = _sampled(scaled.flatten(0, -3).float(), points) * inside
+        canvas.copy_(shown.round_().view_as(canvas))  # between two pixels, so never outside 0..255
         return canvas
 
     def boxes(self, boxes: Tensor) -> Tensor:
@@ -105,7 +105,9 @@ class Placed:
     def _scaled(self, pixels: Tensor) -> Tensor:
         if pixels.shape[-2:] == self.scaled:
             return pixels
-        return F.interpolate(pixels[None], self.scaled, mode="bilinear", antialias=True)[0]
+        images = pixels.reshape(-1, *pixels.shape[-3:])
+        scaled = F.interpolate(images, self.scaled, mode="bilinear", antialias=True)
+        return scaled.view(*pixels.shape[:-2], *self.scaled)
 
     def _factors(self) -> tuple[float, float]:
         """What x and y are multiplied by; negative where mirrored."""
@@ -192,6 +194,21 @@ def fit(source: tuple[int, int], size: tuple[int, int]) -> Placed:
     """
     width, height = fitting((source[1], source[0]), fitted_side(source, size))
     return Placed(source, size, (height, width))
+
+
+def covering(source: tuple[int, int], size: tuple[int, int], count: int) -> list[Placed]:
+    """The image scaled until it just covers a canvas, and `count` windows evenly spaced along what overhangs.
+
+    (height, width) both; one window is in the middle.
+    """
+    factor = max(side / whole for side, whole in zip(size, source, strict=True))
+    height, width = (max(side, round(whole * factor)) for side, whole in zip(size, source, strict=True))
+    placed = []
+    for number in range(count):
+        share = number / (count - 1) if count > 1 else 0.5
+        offset = (round((height - size[0]) * share), round((width - size[1]) * share))
+        placed.append(Placed(source, size, (height, width), offset))
+    return placed
 
 
 def fitted_side(source: tuple[int, int], size: tuple[int, int]) -> int:

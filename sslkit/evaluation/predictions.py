@@ -35,11 +35,14 @@ class PredictionWriter:
     the scores of all classes where it has them. FlowField: flow/ID.flo (Middlebury's format, Baker et al.
     2011), unknown vectors 1e10. Anything else: what its `to_json()` gives, a line of predictions.jsonl.
 
+    views: of each sample. Where there are several, rows say which one they are of by a number `view`, and
+    files are named ID-VIEW.
+
     A folder of that name is replaced. Raises ConfigError where nothing can be written.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: Path, *, views: int = 1) -> None:
+        self.folder, self.views = Path(folder), views
         self._aside = self.folder.with_name(f".{self.folder.name}.{uuid.uuid4().hex[:8]}.tmp")
         self._open = ExitStack()
         self._files: dict[str, IO[str]] = {}
@@ -65,20 +68,23 @@ class PredictionWriter:
 
     def _write(self, meta: Meta, prediction: Any) -> None:
         height, width = meta.original
-        self._row(SAMPLES, ["id", "name", "width", "height"], [meta.id, meta.name, width, height])
+        if not meta.view:
+            self._row(SAMPLES, ["id", "name", "width", "height"], [meta.id, meta.name, width, height])
+        view = {"view": meta.view} if self.views > 1 else {}
         if isinstance(prediction, Objects):
-            self._objects(meta.id, prediction)
+            self._objects({"image_id": meta.id, **view}, prediction)
         elif isinstance(prediction, SemanticMap):
             pixels = prediction.labels.cpu().numpy().astype(np.uint8)
-            Image.fromarray(pixels).save(self._path("maps", meta.id, ".png"))
+            Image.fromarray(pixels).save(self._path("maps", meta, ".png"))
         elif isinstance(prediction, ClassLabel):
             scores = [] if prediction.scores is None else prediction.scores.tolist()
-            header = ["id", "name", "label", *(f"score {label}" for label in range(len(scores)))]
-            self._row(LABELS, header, [meta.id, meta.name, prediction.label, *(f"{s:.6g}" for s in scores)])
+            header = ["id", "name", *view, "label", *(f"score {label}" for label in range(len(scores)))]
+            row = [meta.id, meta.name, *view.values(), prediction.label, *(f"{s:.6g}" for s in scores)]
+            self._row(LABELS, header, row)
         elif isinstance(prediction, FlowField):
-            self._path("flow", meta.id, ".flo").write_bytes(flow_bytes(prediction))
+            self._path("flow", meta, ".flo").write_bytes(flow_bytes(prediction))
         elif callable(to_json := getattr(prediction, "to_json", None)):
-            line = {"id": meta.id, "name": meta.name, "prediction": to_json()}
+            line = {"id": meta.id, "name": meta.name, **view, "prediction": to_json()}
             self._file(OTHERS).write(json.dumps(line) + "\n")
         else:
             raise PluginError(
@@ -86,7 +92,7 @@ class PredictionWriter:
                 "to_json() that returns what JSON can hold"
             )
 
-    def _objects(self, id: int, found: Objects) -> None:
+    def _objects(self, image: dict[str, int], found: Objects) -> None:
         new = OBJECTS not in self._files
         file = self._file(OBJECTS)
         boxes, labels = found.boxes.tolist(), found.labels.tolist()
@@ -99,7 +105,7 @@ class PredictionWriter:
         ):
             xywh = [round(value, 3) for value in (left, top, right - left, bottom - top)]
             row: dict[str, Any] = {
-                "image_id": id,
+                **image,
                 "category_id": label,
                 "bbox": xywh,
                 "score": round(score, 7),
@@ -122,10 +128,11 @@ class PredictionWriter:
             self._files[name] = self._open.enter_context(opened)
         return self._files[name]
 
-    def _path(self, kind: str, id: int, suffix: str) -> Path:
+    def _path(self, kind: str, meta: Meta, suffix: str) -> Path:
         folder = self._aside / kind
         folder.mkdir(exist_ok=True)
-        return folder / f"{id:06d}{suffix}"
+        view = f"-{meta.view}" if self.views > 1 else ""
+        return folder / f"{meta.id:06d}{view}{suffix}"
 
     def _finish(self) -> None:
         self._open.close()

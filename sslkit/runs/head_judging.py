@@ -11,12 +11,13 @@ from accelerate.utils import gather_object
 
 from sslkit.config.head_training import HeadTraining
 from sslkit.contracts import Figures, Head, LabelledSource, Meta, Skipped
+from sslkit.data.clip_sampling import ClipSampling
 from sslkit.data.labelled import LabelledLoader
 from sslkit.errors import DataError
 from sslkit.models.task_model import TaskModel
 
 Prediction = Callable[[Meta, Any, Any], None]
-"""What is done with each (meta, prediction, target), in pixels of the original."""
+"""What is done with each (meta, prediction, target), in pixels of the original, of every view of a sample."""
 
 
 def judge(
@@ -29,6 +30,7 @@ def judge(
 ) -> Figures:
     """The head's figures over all samples, each on a canvas of its own and compared at its original size.
 
+    The metric sees every view of a clip that the plan asks for, under the id of its video.
     The model gets back the mode it had. Raises DataError for a sample that cannot be decoded: figures of the
     others would be those of another data set.
     """
@@ -39,6 +41,8 @@ def judge(
         size=plan.size,
         batch_size=min(plan.batch, len(source)),
         channels=getattr(model.backbone, "channels", 3),
+        pairs=model.spec.input == "pair",
+        clip=sampling_of(plan),
         augment=None,
         rank=accelerator.process_index,
         world=accelerator.num_processes,
@@ -56,7 +60,8 @@ def judge(
         there = batch.to(accelerator.device)
         with torch.no_grad(), accelerator.autocast():
             predictions = model.predict(there.pixels, there.metas)
-        targets = [source.target(id) for id in batch.ids.tolist()]
+        known = {id: source.target(id) for id in set(batch.ids.tolist())}
+        targets = [known[id] for id in batch.ids.tolist()]
         metric.update(batch.ids.tolist(), predictions, targets)
         if on_prediction is not None:
             for meta, prediction, target in zip(batch.metas, predictions, targets, strict=True):
@@ -72,3 +77,10 @@ def judge(
         first.merge(other)
     figures: Figures = first.compute()
     return figures
+
+
+def sampling_of(plan: HeadTraining, **changed: Any) -> ClipSampling | None:
+    """How a plan's test looks at videos, with some of it changed; None where a head takes no clips."""
+    if plan.clip is None:
+        return None
+    return ClipSampling(**{**plan.clip.model_dump(), **changed})

@@ -23,7 +23,7 @@ from sslkit.data.labelled import LabelledLoader
 from sslkit.distributed import any_rank
 from sslkit.errors import DivergedError, InterruptedRunError
 from sslkit.models.task_model import TaskModel
-from sslkit.runs.head_judging import judge
+from sslkit.runs.head_judging import judge, sampling_of
 from sslkit.runs.head_parts import Best, HeadParts
 from sslkit.runs.head_state import HeadState
 from sslkit.runs.interruption import Interruption
@@ -40,8 +40,11 @@ LOG_EVERY = 20
 def train_head(parts: HeadParts, *, progress: bool = True, label: str = "head") -> TaskModel:
     """Train to the last step, from a checkpoint where there is one; gives the model that is to be judged.
 
-    Raises DivergedError for a loss that is not finite, InterruptedRunError after a signal, with a checkpoint.
+    A plan of no steps trains nothing. Raises DivergedError for a loss that is not finite, InterruptedRunError
+    after a signal, with a checkpoint.
     """
+    if not parts.plan.steps:
+        return _chosen(parts)
     parts.folder.mkdir(parents=True, exist_ok=True)
     state = HeadState(parts.folder / "checkpoints")
     with ExitStack() as stack:
@@ -172,6 +175,8 @@ class Feed:
             size=parts.plan.size,
             batch_size=min(parts.plan.batch, len(parts.train)),
             channels=getattr(parts.model.backbone, "channels", 3),
+            pairs=parts.model.spec.input == "pair",
+            clip=sampling_of(parts.plan, drawn=True),
             augment=augmentation(parts.plan),
             seed=parts.seed,
             rank=parts.accelerator.process_index,
@@ -199,8 +204,9 @@ class Feed:
 class CachedFeed(Feed):
     """The same from features of a frozen backbone, computed once: (features, targets).
 
-    The order is that of the pixels, so what is learnt is the same. Every process keeps all samples, since any
-    of them may be in its share of a batch.
+    The order is that of the pixels, so what is learnt of images and pairs is the same; of a video it is the
+    middle, where training from pixels draws another clip each epoch. Every process keeps all samples, since
+    any of them may be in its share of a batch.
     """
 
     def __init__(self, parts: HeadParts, stack: ExitStack) -> None:
@@ -210,6 +216,8 @@ class CachedFeed(Feed):
             size=parts.plan.size,
             batch_size=min(parts.plan.batch, len(parts.train)),
             channels=getattr(parts.model.backbone, "channels", 3),
+            pairs=parts.model.spec.input == "pair",
+            clip=sampling_of(parts.plan, views=1, crops=1),
             augment=None,
             shuffle=False,
             drop_last=False,

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from typing import get_args
+from unittest import SkipTest
 
 import torch
 
@@ -22,6 +23,8 @@ from sslkit.testing.head_samples import TYPES, on_canvas, square
 from sslkit.testing.head_trials import HeadClass, assemble, example_of, optimizer_of, predict, step
 
 SAMPLES = 8
+VIDEO = "video"
+"""The network of the kit that offers fewer frames than it is given."""
 
 
 def check_spec(head: HeadClass) -> None:
@@ -75,6 +78,8 @@ def check_example(head: HeadClass) -> None:
     assert head.spec.input != "pair" or shape[1] == 2, (
         f"pixels of pairs have shape {shape}: {shape[1]} frames"
     )
+    frames = 1 if dims == 4 else shape[1]
+    assert task.frames == frames, f"pixels are {shape}: {frames} frames, and task.frames is {task.frames}"
     expected = TYPES.get(head.spec.target, object)
     for place, (image, meta, target) in enumerate(zip(batch.pixels, batch.metas, batch.targets, strict=True)):
         assert meta.canvas == task.size, f"sample {place} has canvas {meta.canvas}, the task {task.size}"
@@ -89,6 +94,13 @@ def check_example(head: HeadClass) -> None:
 def check_builds(head: HeadClass, network: str) -> None:
     """On a network of another family it gives finite losses, gradients and well-formed predictions."""
     _check_works(head, square(example_of(head)), network)
+
+
+def check_builds_on_video(head: HeadClass) -> None:
+    """On a network with temporal strides, which gives a head of clips fewer frames than the task has."""
+    if head.spec.input != "clip":
+        raise SkipTest(f"a head of input '{head.spec.input}' sees no clips")
+    _check_works(head, square(example_of(head)), VIDEO)
 
 
 def check_size(head: HeadClass, kind: str) -> None:
@@ -152,8 +164,8 @@ def _same(one: Example, other: Example) -> bool:
 
 
 def _task(task: Task) -> tuple[object, ...]:
-    return task.target, task.classes, task.size
+    return task.target, task.classes, task.size, task.frames
 
 
-BUILDS = tuple(NETWORKS)
+BUILDS = tuple(name for name in NETWORKS if name != VIDEO)
 SIZES = ("nonsquare", "odd", "minimum")

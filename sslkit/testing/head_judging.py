@@ -16,7 +16,7 @@ import torch
 
 from sslkit.contracts import ClassLabel, Figures, LabelledBatch, Objects
 from sslkit.testing.head_predictions import check_forms, check_inside, check_labels, difference
-from sslkit.testing.head_samples import TYPES, in_original, picture
+from sslkit.testing.head_samples import TYPES, in_original, picture, pictures
 from sslkit.testing.head_trials import (
     HeadClass,
     assemble,
@@ -112,6 +112,18 @@ def check_order(head: HeadClass) -> None:
         assert not wrong, f"figures depend on the order of samples: {wrong}"
 
 
+def check_views(head: HeadClass) -> None:
+    """Of several views of a sample, which come under one id, the figures do not depend on order or ranks."""
+    if head.spec.input != "clip":
+        raise SkipTest(f"a sample of input '{head.spec.input}' is seen once")
+    whole = _shared_out(head, [range(8)], views=(0, 1))
+    for shares in ([[7, 6, 5, 4, 3, 2, 1, 0]], [range(4, 8), range(4)], [range(1), range(1, 3), range(3, 8)]):
+        wrong = _other(whole, _shared_out(head, shares, views=(1, 0)))
+        assert not wrong, f"of two views of each sample figures depend on how they are taken in: {wrong}"
+    missing = sorted(set(_shared_out(head, [range(8)]).figures) - set(whole.figures))
+    assert not missing, f"of two views of each sample figures {missing} are missing"
+
+
 def check_draw(head: HeadClass) -> None:
     """Targets and predictions are drawn on a copy of the image, of the same form."""
     trial = learnt(head)
@@ -129,6 +141,18 @@ def check_draw(head: HeadClass) -> None:
         assert np.array_equal(image, before), f"drawing a {what} changed the image itself"
         plain = isinstance(shown, ClassLabel) or (isinstance(shown, Objects) and not len(shown))
         assert plain or not np.array_equal(drawn, before), f"drawing a {what} drew nothing"
+        if hasattr(module, "draw_frames"):
+            _check_draw_frames(module, pictures(batch, 0), shown, what)
+
+
+def _check_draw_frames(module: Any, frames: np.ndarray, shown: Any, what: str) -> None:
+    before = frames.copy()
+    drawn = module.draw_frames(frames, shown)
+    assert isinstance(drawn, np.ndarray), f"draw_frames of a {what} gave a {type(drawn).__name__}, no array"
+    fits = drawn.dtype == np.uint8 and drawn.ndim == 3 and drawn.shape[2] == 3 and drawn.size > 0
+    form = f"{drawn.dtype} {drawn.shape}"
+    assert fits, f"draw_frames of a {what} gave {form}, expected a picture uint8 (height, width, 3)"
+    assert np.array_equal(frames, before), f"draw_frames of a {what} changed the frames themselves"
 
 
 def check_no_global_state(head: HeadClass) -> None:
@@ -151,6 +175,8 @@ def check_no_global_state(head: HeadClass) -> None:
     _compare(before, "metrics")
     module: Any = model.head
     module.draw(picture(example.batch, 0), predictions[0])
+    if hasattr(module, "draw_frames"):
+        module.draw_frames(pictures(example.batch, 0), predictions[0])
     _compare(before, "draw")
 
 
@@ -196,8 +222,13 @@ def _as_prediction(target: Any, classes: Sequence[str]) -> Any:
     return target
 
 
-def _shared_out(head: HeadClass, shares: Sequence[Sequence[int]], *, singly: bool = False) -> Figures:
-    """Figures of right and wrong predictions, each share taken in by a metric of its own, pickled, merged."""
+def _shared_out(
+    head: HeadClass, shares: Sequence[Sequence[int]], *, singly: bool = False, views: Sequence[int] = (0,)
+) -> Figures:
+    """Figures of right and wrong predictions, each share taken in by a metric of its own, pickled, merged.
+
+    views: of each sample, in this order; those beside 0 have the prediction of another sample.
+    """
     trial = learnt(head)
     module: Any = trial.model.head
     predictions, targets = mixed_predictions(trial), in_original(trial.example.batch)
@@ -206,8 +237,12 @@ def _shared_out(head: HeadClass, shares: Sequence[Sequence[int]], *, singly: boo
     for share in shares:
         metric = module.metrics()
         for places in [[place] for place in share] if singly else [list(share)]:
-            columns = ([column[place] for place in places] for column in (ids, predictions, targets))
-            metric.update(*columns)
+            rows = [(place, view) for place in places for view in views]
+            metric.update(
+                [ids[place] for place, _ in rows],
+                [predictions[(place + view) % len(predictions)] for place, view in rows],
+                [targets[place] for place, _ in rows],
+            )
         metrics.append(pickle.loads(pickle.dumps(metric)))
     for other in metrics[1:]:
         metrics[0].merge(other)

@@ -28,6 +28,7 @@ def checks() -> Mapping[str, Check]:
     }
     for network in head_building.BUILDS:
         plain[f"builds[{network}]"] = partial(head_building.check_builds, network=network)
+    plain["builds_on_video"] = head_building.check_builds_on_video
     for kind in head_building.SIZES:
         plain[f"sizes[{kind}]"] = partial(head_building.check_size, kind=kind)
     plain |= {
@@ -49,6 +50,7 @@ def checks() -> Mapping[str, Check]:
         "figures": head_judging.check_figures,
         "ranks": head_judging.check_ranks,
         "order": head_judging.check_order,
+        "views": head_judging.check_views,
         "draw": head_judging.check_draw,
     }
     return {id: _asserting(id, check) for id, check in plain.items()}

@@ -96,10 +96,17 @@ def in_original(batch: LabelledBatch) -> list[Any]:
 
 def picture(batch: LabelledBatch, place: int) -> np.ndarray:
     """One original image (of a pair or clip its first frame) as uint8 RGB (H, W, 3)."""
-    pixels = batch.pixels[place] if batch.pixels.dim() == 4 else batch.pixels[place, 0]
-    colour = pixels[:3] if pixels.shape[0] >= 3 else pixels[:1].expand(3, -1, -1)
-    image = _upwards(batch.metas[place]).labels(colour, outside=0)
-    return image.permute(1, 2, 0).contiguous().numpy()
+    first: np.ndarray = pictures(batch, place)[0]
+    return first
+
+
+def pictures(batch: LabelledBatch, place: int) -> np.ndarray:
+    """All frames of one original, uint8 RGB (T, H, W, 3); an image is one."""
+    pixels = batch.pixels[place]
+    frames = pixels if pixels.dim() == 4 else pixels[None]
+    colour = frames[:, :3] if frames.shape[1] >= 3 else frames[:, :1].expand(-1, 3, -1, -1)
+    images = _upwards(batch.metas[place]).labels(colour, outside=0)
+    return images.permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def without_objects(example: Example) -> Sequence[Any]:

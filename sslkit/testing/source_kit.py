@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 
-from sslkit.contracts import Item, LabelledSource, Moment, Refused, Source
+from sslkit.contracts import Content, Frames, Item, LabelledSource, Moment, Refused, Source
 from sslkit.data.clips import Clips
 from sslkit.data.decode.image import decode_image, read_header
 from sslkit.data.decode.moment import decode_moment
@@ -91,6 +91,14 @@ def _check_item(source: Source, name: str, id: int, item: Item, channels: int) -
         return
     if isinstance(item.content, Moment):
         _check_moment(name, id, item.content)
+        return
+    if isinstance(item.content, Frames):
+        _require(side is None, f"{name} has a native_side, so items must be arrays")
+        headers = [read_header(image, channels=channels) for image in item.content.images]
+        sizes = {(header.height, header.width) for header in headers}
+        _require(len(sizes) == 1, f"{name}[{id}] holds images of {len(sizes)} sizes; frames are of one")
+        for image in item.content.images:
+            decode_image(image, canvas=64, channels=channels)
         return
     if side is not None:
         _require(isinstance(item.content, np.ndarray), f"{name} has a native_side, so items must be arrays")
@@ -182,7 +190,8 @@ def check_labelled_source(source: LabelledSource, *, sample: int = 16, channels:
         target = source.target(id)
         for who, again in (("the second time", source.target(id)), ("in a pickled copy", copy.target(id))):
             _require(equal(target, again), f"{name}.target({id}) is another {who}")
-        header = read_header(source[id].content, channels=channels)
+        content = source[id].content
+        header = read_header(content.images[0] if isinstance(content, Frames) else content, channels=channels)
         check_target(target, kind, (header.height, header.width), len(source.classes), f"{name}.target({id})")
         found = counted(target, len(source.classes))
         agree = found is None or any(np.array_equal(counts[id], one) for one in found)
@@ -196,11 +205,17 @@ def check_labelled_source(source: LabelledSource, *, sample: int = 16, channels:
 
 
 def _same(one: Item, other: Item) -> bool:
-    if isinstance(one.content, np.ndarray) and isinstance(other.content, np.ndarray):
-        same = np.array_equal(one.content, other.content)
-    else:
-        same = bool(one.content == other.content)
+    same = _same_content(one.content, other.content)
     return same and one.name == other.name and one.label == other.label
+
+
+def _same_content(one: Content, other: Content) -> bool:
+    if isinstance(one, Frames) and isinstance(other, Frames):
+        same = len(one.images) == len(other.images)
+        return same and all(map(_same_content, one.images, other.images))
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return np.array_equal(one, other)
+    return bool(one == other)
 
 
 def _require(holds: bool, message: str) -> None:

@@ -125,6 +125,29 @@ def test_other_numbers_of_channels_keep_their_differences(channels: int) -> None
     assert spread.abs().max() < 1.1
 
 
+def test_frames_change_as_one_picture_of_them_all() -> None:
+    frames = torch.randint(
+        0, 256, (4, 3, 6, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
+    jitter = Augment(colour=0.4)
+    strip = torch.cat(list(frames), dim=2)
+    for id in range(5):
+        changed = jitter.coloured(frames, key(id), apart=0.0)
+        assert changed.shape == frames.shape
+        assert torch.equal(torch.cat(list(changed), dim=2), jitter.coloured(strip, key(id)))
+
+
+def test_frames_that_change_apart_have_a_draw_each() -> None:
+    frame = torch.randint(0, 256, (3, 6, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    apart = Augment(colour=0.4).coloured(torch.stack([frame] * 3), key(0), apart=1.0)
+    assert len({one.numpy().tobytes() for one in apart}) == 3
+    shares = [
+        not torch.equal(*Augment(colour=0.4).coloured(torch.stack([frame] * 2), key(id), apart=0.3))
+        for id in range(300)
+    ]
+    assert 0.22 < sum(shares) / 300 < 0.38
+
+
 def test_strong_colour_is_clipped_and_never_wraps() -> None:
     image = torch.full((3, 4, 4), 250, dtype=torch.uint8)
     values = {int(Augment(colour=2.0).coloured(image, key(id))[0, 0, 0]) for id in range(40)}

@@ -307,7 +307,7 @@ def test_large_images_are_decoded_no_larger_than_a_canvas_can_need() -> None:
 
     zoomed = loader(Large(), augment=Augment(scale=(0.5, 3.0)))
     next(zoomed.epoch(0))
-    kept = zoomed._samples._kept.values()
+    kept = zoomed._samples.kept.samples.values()
     assert {tuple(sample.pixels.shape) for sample in kept} == {(3, 72, 96)}
     assert {sample.original for sample in kept} == {(240, 320)}
 

@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as tv
 from sslkit.contracts import FlowField, Objects, SemanticMap, Warp
 from sslkit.data.augment import Elastic
 from sslkit.data.decode.image import decode_image
-from sslkit.data.warp import Placed, fit, fitted_side
+from sslkit.data.warp import Placed, covering, fit, fitted_side
 from sslkit.errors import DataError
 from sslkit.keyed_random import Keys
 
@@ -222,6 +222,37 @@ def test_targets_of_the_contract_go_through() -> None:
     assert int(seen.masks[0].sum()) == 80
     semantic = SemanticMap(blocks()).through(Placed((40, 56), (50, 60), (40, 56)))
     assert (semantic.labels[40:] == 255).all()
+
+
+def test_many_images_are_placed_as_each_of_them() -> None:
+    frames = torch.randint(0, 256, (2, 3, 3, 40, 50), generator=torch.Generator().manual_seed(0))
+    frames = frames.to(torch.uint8)
+    bent = Elastic(1.5, 6).field((24, 32), Keys(0, 0, torch.tensor([1])))
+    for change in (
+        Placed((40, 50), (24, 32), (30, 38), offset=(3, 4), flipped=True),
+        Placed((40, 50), (24, 32), (40, 50), offset=(5, 0)),
+        Placed((40, 50), (24, 32), (20, 25), flipped=True, displaced=bent),
+    ):
+        placed = change.image(frames)
+        assert placed.shape == (2, 3, 3, 24, 32)
+        for clip, shown in zip(frames, placed, strict=True):
+            for frame, one in zip(clip, shown, strict=True):
+                assert torch.equal(change.image(frame), one)
+
+
+@pytest.mark.parametrize(("source", "size"), [((20, 44), (20, 20)), ((90, 40), (20, 30)), ((5, 7), (20, 20))])
+def test_windows_of_a_covering_image_fill_the_canvas_and_reach_its_ends(
+    source: tuple[int, int], size: tuple[int, int]
+) -> None:
+    begin, middle, end = covering(source, size, 3)
+    assert covering(source, size, 1) == [middle]
+    height, width = begin.scaled
+    assert height == size[0] or width == size[1]
+    assert height / width == pytest.approx(source[0] / source[1], rel=0.06)
+    assert begin.offset == (0, 0)
+    assert end.offset == (height - size[0], width - size[1])
+    assert middle.offset == (round((height - size[0]) / 2), round((width - size[1]) / 2))
+    assert {one.valid for one in (begin, middle, end)} == {size}
 
 
 def test_a_map_of_another_size_is_refused() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
+from torchvision.datasets._optical_flow import _read_flo
 
 from sslkit.contracts import ClassLabel, FlowField, Meta, Objects, SemanticMap
 from sslkit.errors import ConfigError, PluginError
@@ -117,6 +119,50 @@ def test_flow_is_middleburys_format(tmp_path: Path) -> None:
             else:
                 assert (u, v) == (vectors[0, y, x].item(), vectors[1, y, x].item())
     assert len(content) == 12 + 8 * 54
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_flow_is_read_by_torchvision(tmp_path: Path, known: bool) -> None:
+    vectors = torch.randn(2, 5, 7)
+    valid = None if known else torch.arange(35).view(5, 7) % 3 > 0
+    with PredictionWriter(tmp_path / "out") as writer:
+        writer.write(meta(3, 5, 7), FlowField(vectors, valid))
+    read = torch.from_numpy(np.array(_read_flo(str(tmp_path / "out/flow/000003.flo"))))
+    expected = vectors if valid is None else torch.where(valid, vectors, 1e10)
+    assert torch.equal(read, expected)
+
+
+def test_several_views_of_a_sample_are_told_apart(tmp_path: Path) -> None:
+    class Depth:
+        def to_json(self) -> float:
+            return 1.5
+
+    metas = [replace(meta(id), view=view) for id in (4, 5) for view in (0, 1)]
+    found = Objects(torch.tensor([[0.0, 0.0, 9.0, 6.0]]), torch.tensor([1]))
+    with PredictionWriter(tmp_path / "out", views=2) as writer:
+        for one in metas:
+            writer.write(one, ClassLabel(one.view, torch.tensor([0.25, 0.75])))
+            writer.write(one, FlowField(torch.zeros(2, 6, 9)))
+            writer.write(one, SemanticMap(torch.zeros(6, 9, dtype=torch.uint8)))
+            writer.write(one, Depth())
+            writer.write(one, found)
+    places = [("4", "0"), ("4", "1"), ("5", "0"), ("5", "1")]
+    assert rows(tmp_path / "out/labels.csv") == [
+        ["id", "name", "view", "label", "score 0", "score 1"],
+        *([id, f"a/{id}.jpg", view, view, "0.25", "0.75"] for id, view in places),
+    ]
+    for kind, suffix in (("flow", "flo"), ("maps", "png")):
+        names = sorted(path.name for path in (tmp_path / "out" / kind).iterdir())
+        assert names == [f"00000{id}-{view}.{suffix}" for id, view in places]
+    lines = (tmp_path / "out/predictions.jsonl").read_text().splitlines()
+    assert [(str(row["id"]), str(row["view"])) for row in map(json.loads, lines)] == places
+    written = json.loads((tmp_path / "out/objects.json").read_text())
+    assert [(str(row["image_id"]), str(row["view"])) for row in written] == places
+    assert {row[0] for row in rows(tmp_path / "out/samples.csv")} == {"id", "4", "5"}
+    with PredictionWriter(tmp_path / "labels", views=2) as writer:
+        for one in metas:
+            writer.write(one, ClassLabel(0))
+    assert [row[0] for row in rows(tmp_path / "labels/samples.csv")] == ["id", "4", "5"]
 
 
 def test_anything_else_writes_itself_as_json(tmp_path: Path) -> None:

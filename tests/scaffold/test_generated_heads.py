@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from sslkit.contracts import ClassLabel, Example, FlowField, Objects, SemanticMap
-from sslkit.models.backbone import create_backbone
+from sslkit.models.creation import create_backbone
 from sslkit.models.task_model import TaskModel, offered
 from sslkit.scaffold import new_plugin
 from sslkit.scaffold.names import class_name

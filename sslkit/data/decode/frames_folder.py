@@ -1,13 +1,15 @@
-"""A folder of numbered frames, read as a video; nothing but DecodeError when that fails."""
+"""Numbered frames, in a folder or one by one, read as a video; nothing but DecodeError when that fails."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from sslkit.data.decode.image import Rectangle, decode_image
+from sslkit.contracts import Content
+from sslkit.data.decode.image import Rectangle, decode_image, read_header
 from sslkit.data.decode.packets import ROUNDING
 from sslkit.data.decode.suffixes import EXTENSIONS
 from sslkit.errors import ConfigError, DecodeError
@@ -38,20 +40,31 @@ def decode_frames_folder(
     """
     if not rate > 0:
         raise ConfigError(f"rate={rate}: use the frames a second that the folder was made with, such as 25")
+    return decode_frames(list_frames(path), times, rate, canvas=canvas, channels=channels)
+
+
+def decode_frames(
+    frames: Sequence[Content], times: np.ndarray, rate: float, *, canvas: int, channels: int = 3
+) -> tuple[np.ndarray, Rectangle]:
+    """The same of still images in this order, such as those of `Frames`."""
     if times.ndim != 2 or times.size == 0 or not np.isfinite(times).all():
         raise ConfigError(f"times of shape {times.shape}: use finite seconds (M, T) with M, T >= 1")
-    frames = list_frames(path)
     shown = np.clip(np.floor((times + ROUNDING) * rate), 0, len(frames) - 1).astype(np.int64)
     wanted, places = np.unique(shown, return_inverse=True)
     decoded = [decode_image(frames[index], canvas=canvas, channels=channels) for index in wanted]
     rectangle = decoded[0][1]
     for index, (_, other) in zip(wanted, decoded, strict=True):
         if other != rectangle:
+            (name, sides), (first, whole) = (_sized(frames, one, channels) for one in (index, wanted[0]))
             raise DecodeError(
-                f"{frames[index]}: {other[3]}x{other[2]} on the canvas where {frames[wanted[0]].name} is "
-                f"{rectangle[3]}x{rectangle[2]}; frames of one video have one shape"
+                f"{name}: {sides} where {Path(first).name} is {whole}; frames of one video have one shape"
             )
     return np.stack([pixels for pixels, _ in decoded])[places.reshape(times.shape)], rectangle
+
+
+def _sized(frames: Sequence[Content], index: int, channels: int) -> tuple[str, str]:
+    frame, header = frames[index], read_header(frames[index], channels=channels)
+    return str(frame) if isinstance(frame, Path) else f"frame {index}", f"{header.width}x{header.height}"
 
 
 def _natural(file: Path) -> list[tuple[int, str]]:

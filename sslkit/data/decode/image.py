@@ -12,7 +12,7 @@ import numpy as np
 import PIL
 from PIL import Image, UnidentifiedImageError
 
-from sslkit.contracts import Content, Moment, Refused
+from sslkit.contracts import Content, Frames, Moment, Refused
 from sslkit.data.decode.planes import eight_bit, opened_planes, planar_format
 from sslkit.errors import ConfigError, DecodeError
 
@@ -113,6 +113,8 @@ def _still(content: Content) -> Still:
         raise DecodeError(content.reason)
     if isinstance(content, Moment):
         raise DecodeError(f"{content.path}: a part of a video; videos are read by the clip reader")
+    if isinstance(content, Frames):
+        raise DecodeError(f"{len(content.images)} images that belong together; they are read one by one")
     return content
 
 

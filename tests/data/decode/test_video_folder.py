@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sslkit.data.decode.frames_folder import decode_frames_folder, list_frames
+from sslkit.data.decode.frames_folder import decode_frames, decode_frames_folder, list_frames
 from sslkit.errors import ConfigError, DecodeError
 from tests.data.decode.video_files import number, numbered
 
@@ -43,7 +43,17 @@ def test_grey_frames_have_one_channel(folder: Path) -> None:
 def test_frames_of_two_shapes_are_no_video(folder: Path) -> None:
     Image.fromarray(numbered(3, 64, 96)).save(folder / "frame_3.png")
     with pytest.raises(DecodeError, match=r"frame_3\.png: 64x96 .* frame_0\.png is 96x64"):
-        decode_frames_folder(folder, np.array([[0.0, 0.3]]), 10.0, canvas=96)
+        decode_frames_folder(folder, np.array([[0.0, 0.3]]), 10.0, canvas=48)
+
+
+def test_images_one_by_one_are_a_video_too(folder: Path) -> None:
+    images = [numbered(4, 96, 64), folder / "frame_7.png", (folder / "frame_9.png").read_bytes()]
+    pixels, rectangle = decode_frames(images, np.array([[2.5, 1.0, 0.9, 7.0]]), 1.0, canvas=96)
+    assert rectangle == (0, 0, 64, 96)
+    assert [number(frame[:, :64]) for frame in pixels[0]] == [9, 7, 4, 9]
+    images[1] = numbered(7, 96, 60)
+    with pytest.raises(DecodeError, match=r"^frame 1: 96x60 where frame 0 is 96x64"):
+        decode_frames(images, np.array([[0.0, 1.0]]), 1.0, canvas=96)
 
 
 def test_a_damaged_frame_is_named_and_only_when_it_is_wanted(folder: Path) -> None:
