@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from sslkit.contracts import Content, LabelledSource, Moment, Skipped, Source
+from sslkit.contracts import Content, Frames, LabelledSource, Moment, Painter, Skipped, Source
 from sslkit.data.clips import Clips
 from sslkit.data.decode.frames_folder import list_frames
 from sslkit.data.decode.image import decode_image, read_header
@@ -66,9 +66,15 @@ class Inspection:
     annotations: Annotations | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain values that JSON can write; what is told of annotations stands among them."""
+        """The same as plain values that JSON can write; what is told of annotations stands among them.
+
+        Targets without classes, such as flow, have no counts by class.
+        """
         plain = asdict(self)
-        return plain | (plain.pop("annotations") or {})
+        told = plain.pop("annotations") or {}
+        if told and not told["class_images"]:
+            told = {name: told[name] for name in ("target", "problems")}
+        return plain | told
 
 
 def inspect_source(source: Source, *, sample: int | None = 1000, channels: int = 3) -> Inspection:
@@ -82,8 +88,8 @@ def inspect_source(source: Source, *, sample: int | None = 1000, channels: int =
     formats: Counter[str] = Counter()
     sizes: list[tuple[int, int]] = []
     unreadable: list[Skipped] = []
-    videos: dict[Path, _Seen] = {}
-    durations: dict[Path, float] = {}
+    videos: dict[Path | Painter, _Seen] = {}
+    durations: dict[Path | Painter, float] = {}
     for id in ids.tolist():
         item = source[id]
         try:
@@ -131,19 +137,28 @@ class _Seen(NamedTuple):
     height: int
 
 
-def _seen(content: Content, videos: dict[Path, _Seen], channels: int) -> _Seen:
+def _seen(content: Content, videos: dict[Path | Painter, _Seen], channels: int) -> _Seen:
     """Decode content; raises DecodeError. Headers of `videos` are read once."""
     if isinstance(content, Moment):
         decode_moment(content, Clips().still(content), canvas=_CANVAS)
         if content.path not in videos:
             videos[content.path] = _video_seen(content.path)
         return videos[content.path]
+    if isinstance(content, Frames):
+        *others, last = (_seen(image, videos, channels) for image in content.images)
+        for other in others:
+            if other[1:] != last[1:]:
+                raise DecodeError(f"its frames have {other[1]}x{other[2]} and {last[1]}x{last[2]} pixels")
+        return _Seen(f"{len(content.images)} x {last.format}", last.width, last.height)
     header = read_header(content, channels=channels)
     decode_image(content, canvas=_CANVAS, channels=channels)
     return _Seen(f"{header.format} {header.mode}", header.width, header.height)
 
 
-def _video_seen(path: Path) -> _Seen:
+def _video_seen(path: Path | Painter) -> _Seen:
+    if not isinstance(path, Path):
+        height, width = path(np.zeros(1)).shape[1:3]
+        return _Seen("painted RGB", width, height)
     if path.is_dir():
         frame = read_header(list_frames(path)[0])
         return _Seen(f"folder {frame.format} {frame.mode}", frame.width, frame.height)

@@ -30,8 +30,8 @@ class LabelTargets(Subset):
         return ClassLabel(int(cast(Any, self.labels)[id]))
 
     def problems(self) -> list[str]:
-        """Labels were checked where they were read."""
-        return []
+        """What the source knows of files that cannot be read; labels were checked where they were read."""
+        return list(getattr(self._source, "problems", list)())
 
     def class_counts(self) -> np.ndarray:  # type: ignore[override]
         """One of its class a sample, int64 (len, K)."""

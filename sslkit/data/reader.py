@@ -8,13 +8,15 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sslkit.contracts import Batch, Item, Moment, Skipped, Source, Views
+from sslkit.contracts import Batch, Frames, Item, Moment, Skipped, Source, Views
 from sslkit.data.clips import Clips
+from sslkit.data.decode.frames_folder import decode_frames
 from sslkit.data.decode.image import decode_image
 from sslkit.data.decode.moment import decode_moment
 from sslkit.data.decoded_cache import DecodedCache, stamp_of
@@ -28,7 +30,9 @@ Rectangle = tuple[int, int, int, int]
 class BatchReader:
     """Reads items of a source onto square canvases, as a map-style data set for torch's DataLoader.
 
-    clips: how to look at videos; every sample is then (M, T, C, S, S), still images among them repeated.
+    clips: how to look at videos; every sample is then (M, T, C, S, S), still images among them repeated, and
+    several that belong together taken as a video of one frame a second. Without clips the first of them is
+    read.
     seed: of the times looked at; still: always look at the middle, once. cache: where decoded canvases are
     kept. threads: samples decoded at a time. views: made here rather than on the device.
 
@@ -125,17 +129,23 @@ class BatchReader:
         if isinstance(content, Moment):
             if self.clips is None:
                 raise DecodeError(f"{item.name} is video, which is read with data.clip, as {{frames: 1}}")
-            times = (
-                self.clips.still(content) if self.still else self.clips.times(content, self.seed, epoch, id)
-            )
             out[:], rectangle = decode_moment(
                 content,
-                times,
+                self._times(self.clips, content, epoch, id),
                 canvas=self.canvas,
                 channels=self.channels,
                 decoder=self.clips.decoder,
             )
             return rectangle
+        if isinstance(content, Frames) and self.clips is not None:
+            count = float(len(content.images))
+            times = self._times(self.clips, Moment(Path(), 0.0, count, count, 1.0), epoch, id)
+            out[:], rectangle = decode_frames(
+                content.images, times, 1.0, canvas=self.canvas, channels=self.channels
+            )
+            return rectangle
+        if isinstance(content, Frames):
+            content = content.images[0]
         if self.cache is None or self.clips is not None:
             out[:], rectangle = decode_image(content, canvas=self.canvas, channels=self.channels)
             return rectangle
@@ -146,6 +156,9 @@ class BatchReader:
         out[:], rectangle = decode_image(content, canvas=self.canvas, channels=self.channels)
         self.cache.put(id, stamp, out, rectangle)
         return rectangle
+
+    def _times(self, clips: Clips, moment: Moment, epoch: int, id: int) -> np.ndarray:
+        return clips.still(moment) if self.still else clips.times(moment, self.seed, epoch, id)
 
     def _labels(self, ids: Tensor) -> Tensor:
         if self.source.labels is None:

@@ -30,6 +30,7 @@ class Subset:
         self.video = bool(getattr(source, "video", False))
         groups: np.ndarray | None = getattr(source, "groups", None)
         self.groups = None if groups is None else groups[self._ids]
+        self.group_names: Sequence[str] = getattr(source, "group_names", ())
         if hasattr(source, "read_many"):  # offered only where the source offers it
             self.read_many = partial(_read_many, source, self._ids)
         if hasattr(source, "items"):

@@ -70,6 +70,8 @@ def read_headers(root: Path, names: PackedNames) -> VideoHeaders:
         for name, header in zip(names, found, strict=True)
         if not header.reason and max(header.stamp[1:]) < settled
     }
+    asked = set(names)  # lists of a training and a test set below one root do not undo each other's work
+    lasting = {name: header for name, header in known.items() if name not in asked} | lasting
     if kept_in and time.perf_counter() - start > _LONG and lasting != known:
         _write(kept_in, lasting)
     return VideoHeaders(

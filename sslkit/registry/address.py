@@ -37,18 +37,21 @@ _LOOKED_AT = 2000
 """Files of a folder looked at to tell what it holds."""
 
 
-def open_source(data: str, *, split: str | None = None) -> Source:
+def open_source(data: str, *, split: str | None = None, whole_videos: bool = False) -> Source:
     """Open what a DATA argument names; a path that exists always wins over a source's name.
 
     `shapes:count=6000,size=32` gives options to a registered source; a first part without `=` is its address,
     as in `folder:photos,split=train`. A source may be written as PLUGIN:NAME, as in `detection:coco:a.json`.
+    split: wins over one in the text. whole_videos: a video is one sample, unless the text says otherwise.
     Raises DataError for a path that is missing or of no known form, UnknownNameError for an unknown source,
     ConfigError for one that is not clear and for an option the source does not take.
     """
     path = Path(data).expanduser()
     options: dict[str, Any] = {} if split is None else {"split": split}
     if data and path.exists():
-        source: Source = build("source", _source_of(path), path, **options)
+        found = _source_of(path)
+        whole = {"every": "video"} if whole_videos and found == "video" else {}
+        source: Source = build("source", found, path, **whole, **options)
         return source
     name, rest = _split(data)
     if not name and ("://" in data or ("{" in data and data.endswith(".tar"))):
@@ -57,7 +60,8 @@ def open_source(data: str, *, split: str | None = None) -> Source:
     if not name:
         _check_no_source_is_meant(data)
         raise _missing(data, path)
-    return _named_source(data, name, rest, options)
+    whole = {"every": "video"} if whole_videos and name == "video" else {}
+    return _named_source(data, name, rest, whole, options)
 
 
 def _split(data: str) -> tuple[str, str]:
@@ -84,7 +88,10 @@ def _check_no_source_is_meant(data: str) -> None:
         find("source", first)
 
 
-def _named_source(data: str, name: str, rest: str, options: dict[str, Any]) -> Source:
+def _named_source(
+    data: str, name: str, rest: str, defaults: dict[str, Any], settled: dict[str, Any]
+) -> Source:
+    options = dict(defaults)
     parts = [part.strip() for part in rest.split(",") if part.strip()]
     address = [parts.pop(0)] if parts and "=" not in parts[0] else []
     for part in parts:
@@ -92,7 +99,7 @@ def _named_source(data: str, name: str, rest: str, options: dict[str, Any]) -> S
         if not equals:
             raise ConfigError(f"cannot read '{part}' in '{data}'; write {name}:key=value,key=value")
         options[key.strip()] = parse_value(value, data)
-    source: Source = build("source", name, *address, **options)
+    source: Source = build("source", name, *address, **{**options, **settled})
     return source
 
 

@@ -33,10 +33,12 @@ def sslkit_sources() -> dict[str, str]:
         "folder": "sslkit.data.sources.folder:ImageFolderSource",
         "hf": "sslkit.data.sources.hf:HFSource",
         "list": "sslkit.data.sources.list_file:ListFileSource",
+        "moving-shapes": "sslkit.data.sources.moving_shapes:MovingShapesSource",
         "npz": "sslkit.data.sources.arrays:ArraysSource",
         "shapes": "sslkit.data.sources.shapes:ShapesSource",
         "shards": "sslkit.data.sources.shards:ShardsSource",
         "video": "sslkit.data.sources.video:VideoSource",
+        "video-list": "sslkit.data.sources.video_list:VideoListSource",
     }
 
 

@@ -36,7 +36,9 @@ def load_protocol(name_or_path: str | Path) -> Protocol:
 
 
 def changed(protocol: Protocol, settings: list[str]) -> Protocol:
-    """A protocol with `mode=...`, `options.KEY=...`, `training.KEY.SUB=...` set; its hash tells them apart.
+    """A protocol with `mode=...`, `options.KEY=...`, `training.KEY.SUB=...`, `backbone.NAME.KEY=...` set.
+
+    Its hash tells them apart; `backbone={}` leaves out the transforms of the backbone.
 
     Raises ConfigError for any other key; the values are checked where they are used.
     """
@@ -44,15 +46,17 @@ def changed(protocol: Protocol, settings: list[str]) -> Protocol:
         "mode": protocol.mode,
         "options": _plain(protocol.options),
         "training": _plain(protocol.training or {}),
+        "backbone": _plain(protocol.backbone or {}),
     }
     for setting in settings:
         path, equals, value = setting.partition("=")
         keys = path.strip().split(".")
-        wanted = keys == ["mode"] or (len(keys) > 1 and keys[0] in ("options", "training"))
+        deep = len(keys) > 1 and keys[0] in ("options", "training", "backbone")
+        wanted = deep or keys in (["mode"], ["backbone"])
         if not equals or not all(keys) or not wanted:
             raise ConfigError(
-                f"cannot read '{setting}'; write mode=finetune, options.KEY=value or training.KEY=value, "
-                "e.g. training.steps=500"
+                f"cannot read '{setting}'; write mode=finetune, options.KEY=value, training.KEY=value or "
+                "backbone.TRANSFORM.KEY=value, e.g. training.steps=500"
             )
         section = parts
         for key in keys[:-1]:
@@ -61,7 +65,14 @@ def changed(protocol: Protocol, settings: list[str]) -> Protocol:
             section = section[key]
         section[keys[-1]] = parse_value(value, setting)
     training = parts["training"] if protocol.training is not None or parts["training"] else None
-    return replace(protocol, mode=parts["mode"], options=parts["options"], training=training)
+    transforms = parts["backbone"] or None
+    if not isinstance(transforms or {}, dict):
+        raise ConfigError(
+            f"backbone={transforms!r}: give transforms with options, as {{inflate: {{}}}}, or {{}}"
+        )
+    return replace(
+        protocol, mode=parts["mode"], options=parts["options"], training=training, backbone=transforms
+    )
 
 
 def _plain(values: Any) -> Any:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from sslkit.contracts import Objects
+from sslkit.contracts import FlowField, Frames, Item, Moment, Objects
 from sslkit.data.decode.encode import write_video
 from sslkit.data.inspection import inspect_source
 from sslkit.data.mixed import MixedSource
@@ -103,6 +104,41 @@ def test_json_can_write_it(folder: ImageFolderSource) -> None:
     written = json.loads(json.dumps(inspect_source(folder).to_dict()))
     assert written["unreadable"][0]["name"] == "dog/bad.jpg"
     assert written["classes"]["dog"] == 4
+
+
+class Pairs:
+    """Two pairs with flow, the second of frames of two sizes, and a painted video."""
+
+    target_kind, classes, labels, splits, fingerprint, native_side = "flow", (), None, (), "here", None
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, id: int) -> Item:
+        frames = [np.zeros((8, 10 + (id if place else 0), 3), np.uint8) for place in range(2)]
+        painted = Moment(lambda seconds: np.zeros((len(seconds), 6, 9, 3), np.uint8), 0.0, 1.0, 1.0, 5.0)
+        return Item(painted if id == 2 else Frames(tuple(frames)), f"pair {id}")
+
+    def target(self, id: int) -> FlowField:
+        return FlowField(torch.zeros(2, 8, 10))
+
+    def problems(self) -> list[str]:
+        return []
+
+    def class_counts(self) -> np.ndarray:
+        return np.zeros((3, 0), np.int64)
+
+
+def test_pairs_and_painted_videos_are_counted_and_targets_without_classes_have_none() -> None:
+    found = inspect_source(Pairs())
+    assert found.formats == {"2 x array RGB": 1, "painted RGB": 1}
+    assert [(bad.name, bad.reason) for bad in found.unreadable] == [
+        ("pair 1", "its frames have 10x8 and 11x8 pixels")
+    ]
+    assert (found.widths["minimum"], found.widths["maximum"]) == (9, 10)
+    told = found.to_dict()
+    assert (told["target"], told["problems"]) == ("flow", ())
+    assert "empty_images" not in told
 
 
 class Boxes(ImageFolderSource):

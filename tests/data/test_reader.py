@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sslkit.contracts import Item
+from sslkit.contracts import Frames, Item
 from sslkit.data.clips import Clips
 from sslkit.data.decode.image import decode_image
 from sslkit.data.decode.moment import decode_moment
@@ -110,6 +110,42 @@ def test_a_still_image_among_videos_is_repeated() -> None:
     plain = BatchReader(source, 12).read(torch.tensor([4]))
     assert batch.pixels.shape == (1, 2, 3, 3, 12, 12)
     assert (batch.pixels == plain.pixels[:, None, None]).all()
+
+
+class Pairs(Pictures):
+    """Pairs of images of one size, but for the last, whose second one is turned."""
+
+    native_side: int | None = None
+
+    def __getitem__(self, id: int) -> Item:
+        first = np.full((6, 10, 3), 10 * id, np.uint8)
+        second = first + 5
+        return Item(Frames((first, second.transpose(1, 0, 2) if id == 5 else second)), f"pair {id}", id % 2)
+
+
+def test_of_images_that_belong_together_the_first_is_read() -> None:
+    batch = BatchReader(Pairs(3), 12).read(torch.arange(6))
+    assert batch.rectangles.tolist() == [[0, 0, 6, 10]] * 6
+    assert batch.pixels[:, 0, 0, 0].tolist() == [0, 10, 20, 30, 40, 50]
+
+
+def test_with_clips_they_are_a_video_of_one_frame_a_second() -> None:
+    batch = BatchReader(Pairs(3), 12, clips=Clips(frames=3, positives="crop"), still=True).read(
+        torch.arange(6)
+    )
+    assert batch.pixels.shape == (5, 1, 3, 3, 12, 12)
+    assert batch.pixels[4, 0, :, 0, 0, 0].tolist() == [40, 45, 45]  # it ends on its last one
+    assert batch.rectangles[4].tolist() == [0, 0, 6, 10]
+    (skipped,) = batch.skipped
+    assert (skipped.id, skipped.reason) == (
+        5,
+        "frame 1: 6x10 where frame 0 is 10x6; frames of one video have one shape",
+    )
+    drawn = [
+        BatchReader(Pairs(3), 12, clips=Clips(frames=1), seed=1).read(torch.tensor([2]), epoch).pixels.max()
+        for epoch in range(12)
+    ]
+    assert {int(one) for one in drawn} == {20, 25}
 
 
 def test_video_without_clips_is_skipped_and_says_how_to_read_it(videos: Path) -> None:

@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import numpy as np
 
@@ -27,7 +28,8 @@ class VideoSource:
     """All videos under `path`, sorted by their path inside it, or the single one that `path` is.
 
     A video of d seconds is cut into ceil(d / every) moments of equal length. An id is a moment, named
-    "walk/1.avi @ 2.0 s"; its group is its video. Hidden files and folders are left out.
+    "walk/1.avi @ 2.0 s"; its group is its video. With every=None, written every=video in an address, an id is
+    a whole video, named "walk/1.avi". Hidden files and folders are left out.
 
     With frames=True a video is a folder that itself holds images, in the natural order of their names and
     `rate` of them a second.
@@ -37,9 +39,9 @@ class VideoSource:
     `path` is divided where it holds a folder `train` and one of val, valid, validation or test.
 
     A file that cannot be probed, such as one that was cut off, keeps its place as one item that is refused,
-    so that a run counts it. Raises DataError for a folder that is missing, unreadable or without a single
-    video that can be probed, UnknownNameError for a split that is not there, ConfigError for numbers out of
-    range.
+    so that a run counts it; `problems` tells all of them, and folders of classes without a video. Raises
+    DataError for a folder that is missing, unreadable or without a single video that can be probed,
+    UnknownNameError for a split that is not there, ConfigError for numbers out of range.
     """
 
     def __init__(
@@ -47,13 +49,16 @@ class VideoSource:
         path: str | os.PathLike[str],
         *,
         split: str | None = None,
-        every: float = 1.0,
+        every: float | Literal["video"] | None = 1.0,
         frames: bool = False,
         rate: float = 25.0,
     ) -> None:
-        if not (_SHORTEST <= every < math.inf and 0 < rate < math.inf):
+        whole = every is None or every == "video"
+        seconds = every if isinstance(every, float | int) else math.inf
+        if not (whole or _SHORTEST <= seconds < math.inf) or not 0 < rate < math.inf:
             raise ConfigError(
-                f"every={every}, rate={rate}: use seconds of at least {_SHORTEST} and frames a second above 0"
+                f"every={every}, rate={rate}: use seconds of at least {_SHORTEST}, or every=video for whole "
+                "ones, and frames a second above 0"
             )
         self.path = Path(path).absolute()
         single = self.path.is_file() and not frames
@@ -73,13 +78,15 @@ class VideoSource:
         self._root, self._headers = (root if single else self.path), headers
         self._names = names.under(self.split) if self.split else names
         with np.errstate(invalid="ignore"):  # refused videos last NaN seconds
-            moments = np.fmax(1, np.ceil(headers.seconds / every - _ROUNDING)).astype(np.int64)
+            moments = np.fmax(1, np.ceil(headers.seconds / seconds - _ROUNDING)).astype(np.int64)
         self._ends = np.cumsum(moments)  # the first id behind each video
         self.groups = np.repeat(np.arange(len(names), dtype=np.int64), moments)
         self.labels = None if of_videos is None else of_videos[self.groups]
         listed = self._names.fingerprint(of_videos, self.classes).encode()
         of_files = b"".join(one.tobytes() for one in (headers.sizes, headers.seconds, headers.rates))
-        self.fingerprint = hashlib.sha256(listed + of_files + repr(float(every)).encode()).hexdigest()[:32]
+        cut = b"whole" if whole else repr(float(seconds)).encode()
+        self.fingerprint = hashlib.sha256(listed + of_files + cut).hexdigest()[:32]
+        self._whole = whole
         self.native_side: int | None = None
         self.video = True
 
@@ -102,7 +109,18 @@ class VideoSource:
         length = seconds / (int(self._ends[video]) - first)
         start = (id - first) * length
         content = Moment(path, start, length, seconds, float(self._headers.rates[video]))
-        return Item(content, f"{name} @ {round(start, 3)} s", label)
+        return Item(content, name if self._whole else f"{name} @ {round(start, 3)} s", label)
+
+    def problems(self) -> list[str]:
+        """What cannot be read, and folders of classes without a video, one line each."""
+        found = list(self._headers.reasons.values())
+        if self.labels is not None:
+            root = self.path / (self.split or "")
+            beside = {entry.name for entry in root.iterdir() if entry.is_dir() and entry.name[0] != "."}
+            if beside.intersection(self.classes):  # they may lie deeper
+                empty = beside.difference(name.split("/")[1 if self.split else 0] for name in self._names)
+                found += [f"{root / name}: the class '{name}' has no video" for name in sorted(empty)]
+        return found
 
 
 def _frame_folders(root: Path, rate: float) -> tuple[PackedNames, VideoHeaders]:

@@ -17,6 +17,7 @@ from sslkit.data.decode.encode import write_video
 from sslkit.data.decode.moment import decode_moment
 from sslkit.data.sources.video import VideoSource
 from sslkit.errors import ConfigError, DataError, DecodeError, UnknownNameError
+from sslkit.registry import open_source
 from sslkit.testing.source_kit import check_source
 
 
@@ -94,6 +95,29 @@ def test_a_video_has_as_many_moments_as_fit_and_they_cover_it(
     assert len(found) == len(source) == count == math.ceil(2 / every - 1e-9)
     edges = [one.start for one in found] + [found[-1].start + found[-1].length]
     np.testing.assert_allclose(edges, np.linspace(0, 2, count + 1), atol=1e-6)
+
+
+def test_whole_videos_are_one_item_each(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    written(root / "walk/2.mp4", 21)
+    written(root / "run/1.avi", 10)
+    (root / "run/3.avi").write_bytes(b"")
+    source = VideoSource(root, every=None)
+    check_source(source)
+    assert names(source) == ["run/1.avi", "run/3.avi", "walk/2.mp4"]
+    assert source.labels is not None
+    assert (source.labels.tolist(), source.groups.tolist()) == ([0, 0, 1], [0, 1, 2])
+    whole = source[2].content
+    assert isinstance(whole, Moment)
+    assert (whole.start, whole.length, whole.duration) == pytest.approx((0.0, 2.1, 2.1))
+    named = open_source(f"video:{root},every=video")
+    assert isinstance(named, VideoSource)
+    assert named.fingerprint == source.fingerprint != VideoSource(root, every=1000).fingerprint
+    assert len(open_source(f"video:{root},every=2.5")) == 3
+    with pytest.raises(ConfigError, match="option 'every' of source 'video'"):
+        open_source(f"video:{root},every=clip")
+    with pytest.raises(ConfigError, match="every=video for whole ones"):
+        VideoSource(root, every="clip")  # type: ignore[arg-type]
 
 
 def test_rounding_makes_no_moment_more(tmp_path: Path) -> None:
@@ -183,6 +207,25 @@ def test_what_cannot_be_probed_is_one_item_that_says_why(tmp_path: Path) -> None
     assert source.labels is not None
     assert source.labels.tolist() == [0, 0, 0, 0, 1, 1]
     assert source.groups.tolist() == [0, 1, 2, 3, 4, 4]
+
+
+@pytest.mark.parametrize("split", ["", "train"])
+def test_all_that_cannot_be_read_and_empty_classes_are_told_before_training(
+    tmp_path: Path, split: str
+) -> None:
+    root = tmp_path / "set" / split
+    for name in ("run/1.mp4", "walk/2.mp4"):
+        written(root / name, 3)
+    if split:
+        written(tmp_path / "set/test/run/1.mp4", 3)
+    assert VideoSource(tmp_path / "set").problems() == []
+    sound_alone(root / "run/3.mp4")
+    (root / "jump").mkdir()
+    (root / "jump/note.txt").write_text("no video")
+    (root / ".cache").mkdir()
+    reason, empty = VideoSource(tmp_path / "set").problems()
+    assert reason == f"{root / 'run/3.mp4'}: no video in it, only audio"
+    assert empty == f"{root / 'jump'}: the class 'jump' has no video"
 
 
 def test_a_length_that_no_video_has_is_refused_before_it_is_cut(
