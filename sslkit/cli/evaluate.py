@@ -9,7 +9,12 @@ import typer
 
 from sslkit.cli.output import Json, print_json
 
-ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A run folder or a timm model name.")]
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL", help="A run folder, the name of a network, or random:NAME for one untrained."
+    ),
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -30,6 +35,10 @@ def evaluate(
     ] = None,
     test: Annotated[
         str | None, typer.Option(help="Data of the same kind to score on; default: its held-out part.")
+    ] = None,
+    transfer_to: Annotated[
+        str | None,
+        typer.Option(help="Data of another domain: trained heads are judged on it too, with the gap."),
     ] = None,
     head: Annotated[
         str, typer.Option(help="A probe (knn, linear) or a plugin's head (`sslkit plugins list`).")
@@ -54,9 +63,9 @@ def evaluate(
 ) -> None:
     """Measure a representation with a probe or a head, beside the same backbone untrained."""
     if rounds is not None:
-        if test is not None or seeds != 1 or resume:
+        if test is not None or transfer_to is not None or seeds != 1 or resume:
             raise typer.BadParameter(
-                "--rounds hold out a part of --data; --test, --seeds, --resume do not apply"
+                "--rounds hold out a part of --data; --test, --transfer-to, --seeds, --resume do not apply"
             )
         from sslkit.runs.bootstrap_head import bootstrap_head
 
@@ -81,6 +90,7 @@ def evaluate(
         model,
         data,
         test=test,
+        transfer_to=transfer_to,
         head=head,
         protocol=protocol,
         settings=settings or [],

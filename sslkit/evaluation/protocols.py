@@ -23,7 +23,8 @@ class Protocol:
 
     head: a head or probe. mode: `frozen`, `partial:k` or `finetune`, what happens to the backbone; never
     defaulted. options: keyword arguments of the head. training: how a head is trained; None for a probe.
-    source: the publication it follows.
+    backbone: transforms of the backbone with their options, made before the head. source: the publication it
+    follows.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Protocol:
     options: Mapping[str, Any]
     source: str
     training: Mapping[str, Any] | None = None
+    backbone: Mapping[str, Mapping[str, Any]] | None = None
 
     @property
     def hash(self) -> str:
@@ -40,6 +42,8 @@ class Protocol:
         measured: list[Any] = [self.id, self.version, self.head, self.mode, dict(self.options)]
         if self.training is not None:
             measured.append(dict(self.training))
+        if self.backbone:
+            measured.append({name: dict(options) for name, options in self.backbone.items()})
         canonical = json.dumps(measured, sort_keys=True, separators=(",", ":"), default=str)
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
@@ -59,7 +63,7 @@ def read_protocol(path: str | Path) -> Protocol:
 def parse_protocol(text: str, where: str) -> Protocol:
     """The protocol of a YAML text that lies at `where`; raises ConfigError, nothing has a default."""
     read = parse_yaml(text, f"protocol {where}")
-    known = {*_KEYS, "training"}
+    known = {*_KEYS, "training", "backbone"}
     for key in read:
         if key not in known:
             raise ConfigError(f"protocol {where} has an unknown key '{key}'{did_you_mean(str(key), known)}")
@@ -68,12 +72,18 @@ def parse_protocol(text: str, where: str) -> Protocol:
             raise ConfigError(f"protocol {where} needs '{key}' ({kind.__name__}); it has {read.get(key)!r}")
     if not isinstance(read.get("training", {}), dict):
         raise ConfigError(f"protocol {where}: 'training' is a mapping; it has {read['training']!r}")
+    transforms = read.get("backbone", {})
+    if not isinstance(transforms, dict) or not all(isinstance(one, dict) for one in transforms.values()):
+        raise ConfigError(
+            f"protocol {where}: 'backbone' maps transforms to their options, as {{inflate: {{kernel: 3}}}}; "
+            f"it has {transforms!r}"
+        )
     mode = read["mode"]
     if mode not in _MODES and not (mode.startswith("partial:") and mode.removeprefix("partial:").isdecimal()):
         raise ConfigError(
             f"protocol {where} has mode '{mode}'; use frozen, finetune or partial:k, such as partial:2"
         )
     frozen: dict[str, Any] = {
-        key: MappingProxyType(read[key]) for key in ("options", "training") if key in read
+        key: MappingProxyType(read[key]) for key in ("options", "training", "backbone") if key in read
     }
     return Protocol(**{**read, **frozen})

@@ -22,8 +22,10 @@ from sslkit.data.subset import Subset
 from sslkit.errors import ConfigError, DataError, RunError
 from sslkit.runs.bootstrap import Bootstrap, Ids, Scores, bootstrap
 from sslkit.runs.embedder import open_embedder
-from sslkit.runs.head_evaluation import HeadRun, choose_head, head_layout, head_parts
+from sslkit.runs.head_backbone import head_layout
+from sslkit.runs.head_evaluation import choose_head, head_parts
 from sslkit.runs.head_judging import judge
+from sslkit.runs.head_parts import HeadRun
 from sslkit.runs.head_training import train_head
 from sslkit.runs.splits import HeadSplits, checked_source
 
@@ -67,7 +69,7 @@ def bootstrap_head(
             f"{out} is not empty, and rounds do not go on where others stopped; choose another --out"
         )
     plan = read_training(described.training, described.id)
-    source = checked_source(spec, str(data))
+    source = checked_source(spec, str(data), plan)
     found = source.class_counts().sum(axis=1) > 0
     positives, pool = np.flatnonzero(found), np.flatnonzero(~found)
     if min(len(positives), len(pool)) < LEAST:
@@ -76,7 +78,7 @@ def bootstrap_head(
             f"least {LEAST} of each: list images in which nothing is to be found, without annotations"
         )
     embedder = open_embedder(model)
-    layout = head_layout(embedder, plan)
+    layout = head_layout(embedder, plan, described)
     count = 0
     with TemporaryDirectory(prefix="sslkit-") if out is None else nullcontext(str(out)) as folder:
 

@@ -58,6 +58,7 @@ def evaluate(
     data: str | Path,
     *,
     test: str | Path | None = None,
+    transfer_to: str | Path | None = None,
     head: str = "knn",
     protocol: str | Path | None = None,
     settings: Sequence[str] = (),
@@ -71,10 +72,11 @@ def evaluate(
     """Measure a run or timm model with a probe or a head on data with labels, boxes, masks, ...
 
     data: fitted on; where it has a test or validation split, or `test` names other data, that is judged, else
-    a held-out fifth. settings: changes of the protocol, such as "training.steps=500". baselines: also measure
-    the same architecture at random initialisation (`seed`) and, for k-NN, raw pixels. out: folder for
-    results.json and results.md, and for a head's trainings. seeds: trainings of a head, from `seed` on.
-    resume: go on with the trainings in `out`.
+    a held-out fifth. transfer_to: data of another domain on which each trained head is judged as well; the
+    results then show the gap. settings: changes of the protocol, such as "training.steps=500". baselines:
+    also measure the same architecture at random initialisation (`seed`) and, for k-NN, raw pixels. out:
+    folder for results.json and results.md, and for a head's trainings. seeds: trainings of a head, from
+    `seed` on. resume: go on with the trainings in `out`.
 
     Raises ConfigError for unknown names, DataError for data without labels or targets, or with wrong ones,
     ModelError for a wrong model.
@@ -94,12 +96,15 @@ def evaluate(
                 baselines=baselines,
                 out=Path(folder),
                 seeds=wanted,
+                transfer=None if transfer_to is None else str(transfer_to),
                 resume=resume,
                 progress=progress,
             )
         return _written(Evaluation(tuple(results), described, note), out)
-    if seeds != 1 or resume:
-        raise ConfigError(f"--seeds and --resume are of heads, which are trained; '{head}' is a probe")
+    if seeds != 1 or resume or transfer_to is not None:
+        raise ConfigError(
+            f"--seeds, --resume and --transfer-to are of heads, which are trained; '{head}' is a probe"
+        )
     described, probe = choose_protocol(head, protocol, settings)
     splits = open_splits(str(data), test)
     embedder = open_embedder(model)

@@ -2,66 +2,43 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import nan
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
 from sslkit.atomic import replace_text
-from sslkit.config.head_training import HeadTraining, read_training
-from sslkit.contracts import Head, HeadSpec, Score, Task
-from sslkit.errors import ConfigError, RunError
+from sslkit.config.head_training import HeadTraining, check_input, read_training
+from sslkit.contracts import Head, HeadSpec
+from sslkit.errors import ConfigError, ModelError, RunError
 from sslkit.evaluation.prediction_sheet import draw_sheet
 from sslkit.evaluation.predictions import PredictionWriter
 from sslkit.evaluation.protocols import Protocol
 from sslkit.evaluation.report import Result, finite
-from sslkit.models.canvas import for_canvas
+from sslkit.models.memory_layout import lay_out
 from sslkit.models.task_model import TaskModel, offered
 from sslkit.models.weights import weights_hash
 from sslkit.registry import build, resolve
 from sslkit.registry.protocols import changed, load_protocol
 from sslkit.runs.assembly import make_accelerator
 from sslkit.runs.embedder import Embedder, untrained_like
-from sslkit.runs.head_judging import judge
-from sslkit.runs.head_parts import HeadParts
+from sslkit.runs.head_backbone import changed_backbone, head_layout
+from sslkit.runs.head_judging import judge, sampling_of
+from sslkit.runs.head_parts import HeadParts, HeadRun
+from sslkit.runs.head_results import summary, transferred
 from sslkit.runs.head_training import train_head
 from sslkit.runs.prediction_rows import PredictionRows
 from sslkit.runs.splits import HeadSplits, open_head_splits
 from sslkit.runs.state import on_main
-from sslkit.training.precision import Layout, choose_layout, memory_format
+from sslkit.training.precision import Layout
 
 RANDOM = "random initialisation"
 RESULT = "result.json"
-
-
-@dataclass(frozen=True)
-class HeadRun:
-    """What all trainings of an evaluation share; out: the folder they lie in."""
-
-    protocol: Protocol
-    plan: HeadTraining
-    spec: HeadSpec
-    splits: HeadSplits
-    layout: Layout
-    out: Path
-    progress: bool
-
-    @property
-    def task(self) -> Task:
-        """What the head is to predict."""
-        counts = self.splits.train.class_counts().sum(axis=0)
-        return Task(
-            self.spec.target, tuple(self.splits.train.classes), self.plan.size, tuple(map(int, counts))
-        )
 
 
 def evaluate_head(
@@ -75,16 +52,20 @@ def evaluate_head(
     baselines: bool,
     out: Path,
     seeds: Sequence[int],
+    transfer: str | None = None,
     resume: bool = False,
     progress: bool = True,
 ) -> tuple[list[Result], str]:
     """Train the protocol's head with every seed: a result for the model, one untrained, the data's note.
 
     Every training lies in `out`/SUBJECT/seed-N: diary, checkpoints, weights, predictions, a sheet of pictures
-    and result.json. resume: take finished results as they are and go on with an unfinished training.
+    and result.json. transfer: data of another domain that each trained head is judged on as well, a result of
+    its own with the gap between the two. resume: take finished results as they are and go on with an
+    unfinished training.
     """
     plan = read_training(protocol.training, str(protocol.id))
-    splits = open_head_splits(spec, data, test, plan.held_out)
+    check_input(spec, plan)
+    splits = open_head_splits(spec, data, test, plan, transfer=transfer)
     layout = on_main(lambda: _prepare(protocol, plan, embedder, splits, out, resume))
     run = HeadRun(protocol, plan, spec, splits, layout, out, progress)
     results = []
@@ -93,7 +74,9 @@ def evaluate_head(
         for seed in seeds:
             judged = untrained_like(embedder, seed) if name == RANDOM else embedder
             rows.append(_measure(run, judged, name, seed, resume=resume))
-        results.append(_summary(run, name, rows))
+        results.append(summary(run, name, rows))
+        if splits.transfer is not None:
+            results.append(transferred(run, f"{name}, {transfer}", rows, splits.transfer))
     return results, splits.note
 
 
@@ -119,8 +102,10 @@ def _measure(run: HeadRun, embedder: Embedder, subject: str, seed: int, *, resum
     model = train_head(parts, progress=run.progress, label=f"{subject}, seed {seed}")
     main = parts.accelerator.is_main_process
     rank = parts.accelerator.process_index
-    rows = PredictionRows(run.splits.test, cast(Head, model.head))
-    with PredictionWriter(folder / ("predictions" if main else f"predictions-{rank}")) as writer:
+    clip = sampling_of(run.plan)
+    rows = PredictionRows(run.splits.test, cast(Head, model.head), clip)
+    written = folder / ("predictions" if main else f"predictions-{rank}")
+    with PredictionWriter(written, views=clip.rows if clip else 1) as writer:
 
         def keep(meta: Any, prediction: Any, target: Any) -> None:
             writer.write(meta, prediction)
@@ -135,27 +120,19 @@ def _measure(run: HeadRun, embedder: Embedder, subject: str, seed: int, *, resum
         "weights": weights_hash(embedder.backbone.network),
         "figures": finite(figures.figures),
         "per_class": finite(figures.per_class),
+        "transfer": None,
         "parameters": _counts(model),
         "best_step": parts.best.step if parts.best else run.plan.steps,
     }
+    if run.splits.transfer is not None:
+        there = judge(model, run.splits.transfer, run.plan, parts.accelerator)
+        result["transfer"] = finite(there.figures)
     if main:
         _save(model, folder)
         draw_sheet(rows.rows, folder / "sheet.png")
         replace_text(done, json.dumps(result, indent=2) + "\n")
     parts.accelerator.wait_for_everyone()
     return result
-
-
-def head_layout(embedder: Embedder, plan: HeadTraining) -> Layout:
-    """The number format and memory layout that are fastest here, the same for all trainings."""
-    return choose_layout(
-        embedder.backbone,
-        precision="auto",
-        channels_last="auto",
-        size=min(plan.size),
-        batch=plan.batch,
-        device=embedder.device,
-    )
 
 
 def _save(model: TaskModel, folder: Path) -> None:
@@ -167,13 +144,18 @@ def _save(model: TaskModel, folder: Path) -> None:
 
 def head_parts(run: HeadRun, embedder: Embedder, seed: int, folder: Path) -> HeadParts:
     """Everything for one training; what is random in it starts from the seed alone."""
-    backbone = for_canvas(copy.deepcopy(embedder.backbone), run.plan.size)
+    backbone = changed_backbone(embedder, run.plan, run.protocol, seed=seed)
+    if run.spec.input == "pair" and max(backbone.info.temporal_strides, default=1) > 1:
+        raise ModelError(
+            f"backbone '{backbone.architecture.described}' makes one map of several frames, and head "
+            f"'{run.spec.name}' compares two; use stride 1 along time"
+        )
     torch.manual_seed(seed)
     head: nn.Module = build(
         "head", run.protocol.head, offered(backbone, run.spec), run.task, **run.protocol.options
     )
     model = TaskModel(backbone, head, mode=run.protocol.mode)
-    model.to(memory_format=memory_format(run.layout))
+    lay_out(model, channels_last=run.layout.channels_last)
     accelerator = make_accelerator(run.layout.precision, str(folder))
     return HeadParts(
         run.protocol, run.plan, accelerator, model, run.splits.train, run.splits.held_out, seed, folder
@@ -191,6 +173,7 @@ def _prepare(
         "weights": weights_hash(embedder.backbone.network),
         "train": splits.train.fingerprint,
         "test": splits.test.fingerprint,
+        **({"transfer": splits.transfer.fingerprint} if splits.transfer is not None else {}),
     }
     if note.is_file():
         known = json.loads(note.read_text("utf-8"))
@@ -209,12 +192,13 @@ def _prepare(
                 "settings to go on with it, or choose another --out"
             )
         return Layout(known["precision"], known["channels_last"])
-    layout = head_layout(embedder, plan)
+    layout = head_layout(embedder, plan, protocol)
     described = {
         **identity,
         "head": protocol.head,
         "mode": protocol.mode,
         "options": protocol.options,
+        "backbone": dict(protocol.backbone or {}),
         "training": plan.model_dump(mode="json"),
         "source": protocol.source,
         "precision": layout.precision,
@@ -222,40 +206,6 @@ def _prepare(
     }
     replace_text(note, json.dumps(described, indent=2, default=_plain) + "\n")
     return layout
-
-
-def _summary(run: HeadRun, subject: str, rows: Sequence[Mapping[str, Any]]) -> Result:
-    columns, classes = (_columns(rows, part) for part in ("figures", "per_class"))
-    spread = (
-        {name: float(np.std(values, ddof=1)) for name, values in columns.items()} if len(rows) > 1 else {}
-    )
-    means = [{name: float(np.mean(values)) for name, values in part.items()} for part in (columns, classes)]
-    score = Score(subject, *means)
-    weights = {row["weights"] for row in rows}
-    details = {
-        "mode": run.protocol.mode,
-        "canvas": list(run.plan.size),
-        "precision": run.layout.precision,
-        "parameters": rows[0]["parameters"],
-        "seeds": [{"seed": row["seed"], "figures": row["figures"]} for row in rows],
-    }
-    return Result(
-        score,
-        str(run.protocol),
-        next(iter(weights)) if len(weights) == 1 else "random",
-        len(run.splits.train),
-        len(run.splits.test),
-        len(run.splits.train.classes),
-        seeds=len(rows),
-        spread=spread,
-        details=details,
-    )
-
-
-def _columns(rows: Sequence[Mapping[str, Any]], part: str) -> dict[str, list[float]]:
-    """The figures of all seeds by name; NaN where one has none."""
-    names = rows[0][part]
-    return {name: [nan if row[part][name] is None else row[part][name] for row in rows] for name in names}
 
 
 def _counts(model: TaskModel) -> dict[str, int]:

@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sslkit.config.head_training import HeadTraining
-from sslkit.contracts import LabelledSource
+from sslkit.contracts import HeadSpec, LabelledSource, Task
 from sslkit.evaluation.protocols import Protocol
 from sslkit.models.batchnorm import synchronize_batchnorm
 from sslkit.models.modes import learning_rates
 from sslkit.models.task_model import TaskModel
+from sslkit.runs.splits import HeadSplits
 from sslkit.training.optim import build_optimizer
+from sslkit.training.precision import Layout
 
 SGD_MOMENTUM = 0.9
 
@@ -31,9 +33,38 @@ class Best:
     weights: dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class HeadRun:
+    """What all trainings of an evaluation share; out: the folder they lie in."""
+
+    protocol: Protocol
+    plan: HeadTraining
+    spec: HeadSpec
+    splits: HeadSplits
+    layout: Layout
+    out: Path
+    progress: bool
+
+    @property
+    def task(self) -> Task:
+        """What the head is to predict."""
+        counts = self.splits.train.class_counts().sum(axis=0)
+        frames = {"image": 1, "pair": 2, "clip": self.plan.clip.frames if self.plan.clip else 1}
+        return Task(
+            self.spec.target,
+            tuple(self.splits.train.classes),
+            self.plan.size,
+            tuple(map(int, counts)),
+            frames[self.spec.input],
+        )
+
+
 @dataclass
 class HeadParts:
-    """Everything one training touches; folder: where its diary, checkpoints and cache lie."""
+    """Everything one training touches; folder: where its diary, checkpoints and cache lie.
+
+    A plan of no steps makes no optimiser, since a head may have nothing that trains.
+    """
 
     protocol: Protocol
     plan: HeadTraining
@@ -50,7 +81,11 @@ class HeadParts:
 
     def __post_init__(self) -> None:
         self.model.to(self.accelerator.device)
+        self.averaged = None
         model: nn.Module = self.model
+        if not self.plan.steps:
+            self.wrapped = model
+            return
         if self.accelerator.num_processes > 1:
             model = synchronize_batchnorm(model, self.accelerator.device)
         rates = learning_rates(self.model.backbone, self.plan.layer_decay)
@@ -62,7 +97,6 @@ class HeadParts:
             momentum=SGD_MOMENTUM,
             factors={f"backbone.{name}": rate for name, rate in rates.items()},
         )
-        self.averaged = None
         if self.plan.ema:
             average = get_ema_multi_avg_fn(self.plan.ema)  # type: ignore[no-untyped-call]
             self.averaged = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)

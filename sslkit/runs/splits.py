@@ -8,8 +8,11 @@ from typing import cast
 
 import numpy as np
 
+from sslkit.config.head_training import HeadTraining
 from sslkit.contracts import HeadSpec, LabelledSource, Source
+from sslkit.data.clip_sampling import too_short
 from sslkit.data.label_targets import offers
+from sslkit.data.split_leaks import leaks
 from sslkit.data.subset import Subset
 from sslkit.errors import DataError
 from sslkit.keyed_random import permutation
@@ -34,12 +37,16 @@ class Splits:
 
 @dataclass(frozen=True)
 class HeadSplits:
-    """What a head is trained on, what picks its best weights (or nothing), and what it is judged on."""
+    """What a head is trained on, what picks its best weights (or nothing), and what it is judged on.
+
+    transfer: data of another domain that it is judged on besides.
+    """
 
     train: LabelledSource
     held_out: LabelledSource | None
     test: LabelledSource
     note: str
+    transfer: LabelledSource | None = None
 
 
 def open_splits(data: str, test: str | None) -> Splits:
@@ -55,43 +62,65 @@ def open_splits(data: str, test: str | None) -> Splits:
     return splits
 
 
-def open_head_splits(spec: HeadSpec, data: str, test: str | None, held_out: float) -> HeadSplits:
-    """The same for a head, whose targets are all checked first; held_out: share of the training samples.
+def open_head_splits(
+    spec: HeadSpec, data: str, test: str | None, plan: HeadTraining, *, transfer: str | None = None
+) -> HeadSplits:
+    """The same for a head, whose targets and clips are all checked before anything is trained.
 
-    Raises DataError for data without the targets the head wants, for anything wrong in the annotations, and
-    for too few samples.
+    Raises DataError for data without the targets the head wants, for anything wrong in the annotations, for
+    videos shorter than a clip, for videos or groups on both sides, and for too few samples.
     """
-    splits = _opened(data, test)
-    train = _checked(spec, splits.train, data)
-    judged = _checked(spec, splits.test, test or data)
+    splits = _opened(data, test, whole_videos=spec.input == "clip")
+    train = _checked(spec, splits.train, data, plan)
+    judged = _checked(spec, splits.test, test or data, plan)
     _refuse_other_classes(Splits(train, judged, ""), data, test)
-    kept, left = (train, None) if held_out == 0 else _parted(train, held_out, data)
-    return HeadSplits(kept, left, judged, splits.note)
+    if spec.input == "clip" and (shared := leaks(train, judged)):
+        raise DataError(
+            f"{data} and {test or 'its test split'} share {len(shared)} videos or groups, so the figures "
+            f"would be of what was trained on; take them out of one side:{_listed(shared)}"
+        )
+    elsewhere = None
+    if transfer is not None:
+        opened = open_source(transfer, whole_videos=spec.input == "clip")
+        elsewhere = _checked(spec, opened, transfer, plan)
+        _refuse_other_classes(Splits(train, elsewhere, ""), data, transfer)
+    kept, left = (train, None) if plan.held_out == 0 else _parted(train, plan.held_out, data)
+    return HeadSplits(kept, left, judged, splits.note, elsewhere)
 
 
-def checked_source(spec: HeadSpec, data: str) -> LabelledSource:
+def checked_source(spec: HeadSpec, data: str, plan: HeadTraining) -> LabelledSource:
     """One source whole, with the targets a head wants and nothing wrong in them; raises DataError."""
-    return _checked(spec, open_source(data), data)
+    return _checked(spec, open_source(data), data, plan)
 
 
-def _checked(spec: HeadSpec, source: Source, data: str) -> LabelledSource:
+def _checked(spec: HeadSpec, source: Source, data: str, plan: HeadTraining) -> LabelledSource:
     offered = _offered(spec, source, data)
     if problems := offered.problems():
-        shown = "".join(f"\n  {line}" for line in problems[:_SHOWN])
-        more = f"\n  ... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise DataError(
-            f"{data}: {len(problems)} problems in the annotations, so nothing was trained; mend or delete "
-            f"them:{shown}{more}"
+            f"{data}: {len(problems)} problems in the annotations, so nothing was trained; mend or "
+            f"delete them:{_listed(problems)}"
+        )
+    if plan.clip is not None and plan.clip.short == "refuse" and (short := too_short(offered, plan.clip)):
+        raise DataError(
+            f"{data}: {len(short)} videos are too short for clips of {plan.clip.frames} frames at stride "
+            f"{plan.clip.stride:g}, so nothing was trained; ask for fewer, or set "
+            f"training.clip.short=repeat, which shows the last frame again:{_listed(short)}"
         )
     return offered
 
 
-def _opened(data: str, test: str | None) -> Splits:
-    train = open_source(data)
+def _listed(lines: Sequence[str]) -> str:
+    shown = "".join(f"\n  {line}" for line in lines[:_SHOWN])
+    return shown + (f"\n  ... and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else "")
+
+
+def _opened(data: str, test: str | None, *, whole_videos: bool = False) -> Splits:
+    train = open_source(data, whole_videos=whole_videos)
     if test is not None:
-        return Splits(train, open_source(test), f"{data}, judged on {test}")
+        judged = open_source(test, whole_videos=whole_videos)
+        return Splits(train, judged, f"{data}, judged on {test}")
     if found := [split for split in _TEST_SPLITS if split in train.splits]:
-        judged = open_source(data, split=found[0])
+        judged = open_source(data, split=found[0], whole_videos=whole_videos)
         return Splits(train, judged, f"{data}, judged on its split '{found[0]}'")
     kept, held = _parted(train, HELD_OUT, data)
     return Splits(kept, held, f"{data}, judged on a held-out fifth")
@@ -99,11 +128,15 @@ def _opened(data: str, test: str | None) -> Splits:
 
 def _parted(source: Source, share: float, data: str) -> tuple[LabelledSource, LabelledSource]:
     """(Kept, held out), a function of the number of samples."""
-    order = permutation(len(source), seed=0, epoch=0).numpy()
+    groups = getattr(source, "groups", None)  # what belongs together, such as moments of a video, stays so
+    places, of_each = np.unique(np.arange(len(source)) if groups is None else groups, return_inverse=True)
+    order = permutation(len(places), seed=0, epoch=0).numpy()
     held = round(share * len(order))
-    if held == 0:
-        raise DataError(f"{data} holds {len(order)} samples, too few to hold some out; give --test")
-    kept, left = Subset(source, np.sort(order[held:])), Subset(source, np.sort(order[:held]))
+    if held == 0 or held == len(order):
+        what = "samples" if groups is None else "videos"
+        raise DataError(f"{data} holds {len(order)} {what}, too few to hold some out; give --test")
+    left_out = np.isin(of_each, order[:held])
+    kept, left = Subset(source, np.flatnonzero(~left_out)), Subset(source, np.flatnonzero(left_out))
     return cast(LabelledSource, kept), cast(LabelledSource, left)  # with targets where the source has them
 
 
@@ -116,6 +149,7 @@ def _offered(spec: HeadSpec, source: Source, data: str) -> LabelledSource:
         "boxes": "coco:FILE.json, voc:FOLDER or yolo:FOLDER (plugin sslkit-detection)",
         "masks": "coco:FILE.json,masks=true (plugin sslkit-detection)",
         "semantic": "masks:FOLDER (plugin sslkit-segmentation)",
+        "flow": "flow:FOLDER or flying-shapes:COUNT (plugin sslkit-flow)",
         "label": "one folder per class, or a list file with a label on each line",
     }
     raise DataError(

@@ -128,6 +128,8 @@ def test_evaluate_prints_text_or_json(stand_in: Stand) -> None:
     arguments = [
         "--test",
         "b",
+        "--transfer-to",
+        "c",
         "--head",
         "linear",
         "--protocol",
@@ -140,9 +142,9 @@ def test_evaluate_prints_text_or_json(stand_in: Stand) -> None:
     ]
     assert json.loads(invoke("evaluate", "run", "--data", "a", *arguments, "--json")) == {"top1": 0.5}
     defaults = {"test": None, "head": "knn", "protocol": None, "settings": [], "baselines": True, "out": None}
-    defaults |= {"seed": 0, "seeds": 1, "resume": False}
+    defaults |= {"transfer_to": None, "seed": 0, "seeds": 1, "resume": False}
     chosen = {"test": "b", "head": "linear", "protocol": "p", "baselines": False, "out": Path("o"), "seed": 3}
-    chosen = defaults | chosen
+    chosen = defaults | chosen | {"transfer_to": "c"}
     assert calls == [(("run", "a"), defaults), (("run", "a"), chosen)]
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from sslkit.contracts import Figures, HeadSpec, Item, Objects
 from sslkit.errors import ConfigError, DataError, RunError
-from sslkit.models.backbone import create_backbone
+from sslkit.models.creation import create_backbone
 from sslkit.models.weights import save_backbone
 from sslkit.registry.lookup import loaded
 from sslkit.registry.plugins import Target
@@ -98,8 +98,8 @@ class Redness(nn.Module):
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     address = Target("tests.runs.test_bootstrap_head:Redness", "test")
     monkeypatch.setitem(loaded().targets["head"], "redness", address)
-    monkeypatch.setattr("sslkit.runs.head_evaluation.choose_layout", lambda *_, **__: Layout("fp32", False))
-    monkeypatch.setattr(module, "checked_source", lambda spec, data: Pictures())
+    monkeypatch.setattr("sslkit.runs.head_backbone.choose_layout", lambda *_, **__: Layout("fp32", False))
+    monkeypatch.setattr(module, "checked_source", lambda spec, data, plan: Pictures())
     torch.manual_seed(7)
     (tmp_path / "run").mkdir()
     save_backbone(create_backbone("test_resnet", size=32, stem="standard"), tmp_path / "run", size=32)
@@ -159,6 +159,6 @@ def test_a_head_that_finds_nothing_is_refused(run: Path, monkeypatch: pytest.Mon
 
 
 def test_too_few_images_without_objects_are_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "checked_source", lambda spec, data: Pictures(empty=3))
+    monkeypatch.setattr(module, "checked_source", lambda spec, data, plan: Pictures(empty=3))
     with pytest.raises(DataError, match="30 images with objects and 3 without"):
         rounds(run, 2)

@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
-from sslkit.errors import ConfigError, DataError, InterruptedRunError, RunError
+from sslkit.errors import ConfigError, DataError, InterruptedRunError, ModelError, RunError
 from sslkit.evaluation.protocols import read_protocol
-from sslkit.models.backbone import create_backbone
+from sslkit.models.creation import create_backbone
 from sslkit.models.weights import save_backbone
 from sslkit.registry.lookup import loaded
 from sslkit.registry.plugins import Target
+from sslkit.runs.backbones import transforms_of
 from sslkit.runs.evaluate import evaluate
 from sslkit.training.precision import Layout
 from tests.runs.tiny_head import STOP_VARIABLE, TinyHead
@@ -57,7 +59,7 @@ def backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(TinyHead, "calls", 0)
     # Two evaluations must compute alike to be compared, and timing on a busy machine may choose otherwise.
     plain = Layout("fp32", False)
-    monkeypatch.setattr("sslkit.runs.head_evaluation.choose_layout", lambda *_, **__: plain)
+    monkeypatch.setattr("sslkit.runs.head_backbone.choose_layout", lambda *_, **__: plain)
     folder = tmp_path / "run"
     folder.mkdir()
     torch.manual_seed(7)
@@ -226,7 +228,7 @@ def test_wrong_annotations_stop_it_before_training(backbone: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("training.steps=0", "training.*steps|steps"),
+        ("training.steps=-1", "training.*steps|steps"),
         ("training.rate=3", "unknown key"),
         ("mode=sometimes", "frozen, finetune, partial"),
         ("mode=partial:99", "partial:1 to partial:"),
@@ -251,3 +253,66 @@ def test_a_head_says_what_targets_it_wants(backbone: Path, monkeypatch: pytest.M
 def test_probes_take_no_seeds(backbone: Path) -> None:
     with pytest.raises(ConfigError, match="'knn' is a probe"):
         evaluate(backbone, DATA, seeds=3)
+
+
+def test_a_head_is_judged_on_another_domain_too_and_the_gap_is_told(backbone: Path) -> None:
+    there = "shapes:count=24,size=32,seed=9"
+    found = run(backbone, "out", transfer_to=there, baselines=True, seeds=2)
+    subjects = [result.score.subject for result in found.results]
+    assert subjects == [name for own in ("run", "random initialisation") for name in (own, f"{own}, {there}")]
+    home, away = found.results[:2]
+    assert (home.test, away.test) == (20, 24)
+    gap = away.score.figures["accuracy"] - home.score.figures["accuracy"]
+    assert away.score.figures["accuracy_gap"] == pytest.approx(gap)
+    assert "accuracy_gap" not in home.score.figures
+    # What the other domain says is what judging it alone says.
+    alone = run(backbone, "alone", test=there, seeds=2)
+    assert alone.results[0].score.figures["accuracy"] == away.score.figures["accuracy"]
+
+
+def test_resuming_with_another_domain_is_refused(backbone: Path) -> None:
+    run(backbone, "out", transfer_to="shapes:count=24,size=32,seed=9")
+    with pytest.raises(RunError, match=r"holds another evaluation .*transfer"):
+        run(backbone, "out", transfer_to="shapes:count=24,size=32,seed=8", resume=True)
+
+
+def test_another_domain_with_other_classes_is_refused(backbone: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(tmp_path / "images" / name / "1.png")
+    with pytest.raises(DataError, match="both must have the same class names"):
+        run(backbone, "out", transfer_to=str(tmp_path / "images"))
+
+
+@pytest.fixture
+def mixing(monkeypatch: pytest.MonkeyPatch) -> None:
+    transforms = loaded().targets["backbone_transform"]
+    monkeypatch.setitem(transforms, "mix", Target("tests.models.mixing:mix", "test"))
+
+
+@pytest.mark.usefixtures("mixing")
+def test_a_protocol_changes_model_and_untrained_twin_alike(backbone: Path) -> None:
+    plain = run(backbone, "plain")
+    found = run(backbone, "mixed", "backbone.mix.weight=0.5", "mode=finetune", baselines=True)
+    assert plain.results[0].protocol != found.results[0].protocol
+    for folder in ("run", "random-initialisation"):
+        kept = load_file(backbone.parent / "mixed" / folder / "seed-0" / "weights.safetensors")
+        assert "backbone.network.conv1.0.weight" in kept
+    note = json.loads((backbone.parent / "mixed" / "protocol.json").read_text())
+    assert note["backbone"] == {"mix": {"weight": 0.5}}
+
+
+@pytest.mark.usefixtures("mixing")
+def test_a_backbone_that_is_changed_already_is_not_changed_again(backbone: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    transforms = transforms_of({"mix": {"weight": 0.5}})
+    network = create_backbone("test_resnet", size=32, stem="standard", transforms=transforms)
+    save_backbone(network, folder, size=32)
+    (tmp_path / "run").rename(tmp_path / "plain")
+    folder.rename(backbone)
+    found = run(backbone, "out", "backbone.mix.weight=0.5")
+    assert found.results[0].score.figures["judged"] == 20
+    with pytest.raises(ModelError, match=r"has mix with {'weight': 0.5}, protocol tiny asks for"):
+        run(backbone, "other", "backbone.mix.weight=0.25")
+    run(backbone, "as-it-is", "backbone.mix.weight=0.25", "backbone={}")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sslkit.models.backbone import create_backbone
+from sslkit.models.creation import create_backbone
 from sslkit.models.weights import save_backbone
 from tests.runs.test_head_evaluation import DATA, JUDGED, PROTOCOL
 
@@ -21,10 +21,10 @@ import sys
 from pathlib import Path
 from sslkit.registry.lookup import loaded
 from sslkit.registry.plugins import Target
-from sslkit.runs import head_evaluation
+from sslkit.runs import head_backbone
 from sslkit.runs.evaluate import evaluate
 from sslkit.training.precision import Layout
-head_evaluation.choose_layout = lambda *given, **options: Layout("fp32", False)
+head_backbone.choose_layout = lambda *given, **options: Layout("fp32", False)
 loaded().targets["head"]["tiny"] = Target("tests.runs.tiny_head:TinyHead", "test")
 folder = Path(sys.argv[1])
 evaluate(folder / "run", {DATA!r}, test={JUDGED!r}, head="tiny", protocol=folder / "tiny.yaml",
