@@ -22,6 +22,7 @@ COMMANDS = [
     "resume",
     "views",
     "evaluate",
+    "profile",
     "embed",
     "search",
     "mine",

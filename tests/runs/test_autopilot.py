@@ -7,7 +7,7 @@ import pytest
 from sslkit.config import load_recipe
 from sslkit.data.views.policy import ViewPolicy
 from sslkit.errors import ConfigError
-from sslkit.models.backbone import create_backbone
+from sslkit.models.creation import create_backbone
 from sslkit.runs import autopilot
 from sslkit.runs.autopilot import chosen, make_views
 from sslkit.runs.pretrain import pretrain, resume

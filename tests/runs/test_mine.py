@@ -17,7 +17,7 @@ from PIL import Image
 
 from sslkit.contracts import Item
 from sslkit.errors import ConfigError, DataError, RunError, UnknownNameError
-from sslkit.models.backbone import create_backbone
+from sslkit.models.creation import create_backbone
 from sslkit.runs import mine as home
 from sslkit.runs.embedder import Embedder, default_device, on_device
 from sslkit.runs.mine import ConfusedPairs, mine, mine_class
