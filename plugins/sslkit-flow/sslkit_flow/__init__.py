@@ -1,0 +1,1 @@
+"""Optical flow for sslkit: heads, losses, figures, data and pictures."""

@@ -1,0 +1,1 @@
+"""Files of optical flow, one file per format."""

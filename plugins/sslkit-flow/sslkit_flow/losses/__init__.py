@@ -1,0 +1,1 @@
+"""One file per loss, a function of vectors and targets."""

@@ -1,0 +1,1 @@
+"""How flow is judged."""

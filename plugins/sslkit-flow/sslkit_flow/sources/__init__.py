@@ -1,0 +1,1 @@
+"""Places where pairs of frames with flow live."""
