@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from sslkit.contracts import Embeddings, Outcome, Samples
-from sslkit.models.backbone import create_backbone
+from sslkit.models.creation import create_backbone
 from sslkit.objectives.simclr import SimCLR
 from sslkit.training.caching import step_in_chunks
 from sslkit.training.learner import Learner

@@ -40,14 +40,15 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 from sslkit.config.head_training import read_training
 from sslkit.evaluation.protocols import Protocol
+from sslkit.models.memory_layout import lay_out
 from sslkit.registry import open_source, resolve
 from sslkit.registry.protocols import changed, load_protocol
 from sslkit.runs.embedder import open_embedder
-from sslkit.runs.head_evaluation import HeadRun, head_parts
-from sslkit.runs.head_parts import HeadParts
+from sslkit.runs.head_evaluation import head_parts
+from sslkit.runs.head_parts import HeadParts, HeadRun
 from sslkit.runs.head_training import feed_of, take_step
 from sslkit.runs.splits import HeadSplits
-from sslkit.training.precision import PRECISIONS, Layout, memory_format
+from sslkit.training.precision import PRECISIONS, Layout
 
 PICTURES = 64
 SHAPES = 4
@@ -264,7 +265,7 @@ def peer(given: argparse.Namespace, folder: Path, layout: Layout) -> Callable[[]
         max_size=given.size,
         fixed_size=(given.size, given.size),
     )
-    model = model.to(memory_format=memory_format(layout)).train()
+    model = lay_out(model, channels_last=layout.channels_last).train()
     loader = DataLoader(
         Pictures(folder),
         batch_size=given.batch,

@@ -29,7 +29,8 @@ from torch import Tensor
 from sslkit.contracts import Samples
 from sslkit.mining.bank import Bank
 from sslkit.mining.refresh import Refresher
-from sslkit.models.backbone import create_backbone
+from sslkit.models.creation import create_backbone
+from sslkit.models.memory_layout import lay_out
 from sslkit.neighbours.corpus import Kind
 from sslkit.objectives.simclr import SimCLR
 from sslkit.training.precision import PRECISIONS, choose_layout, memory_format
@@ -96,7 +97,7 @@ def _training_step(name: str, size: int, batch: int, precision: str) -> tuple[Ca
     layout = choose_layout(
         backbone, precision=precision, channels_last="auto", size=size, batch=batch, device=device
     )
-    backbone.to(memory_format=cast(Any, memory_format(layout)))
+    lay_out(backbone, channels_last=layout.channels_last)
     views = [
         torch.randn(batch, 3, size, size, device=device).contiguous(memory_format=memory_format(layout))
         for _ in range(2)

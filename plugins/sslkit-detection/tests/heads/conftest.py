@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sslkit.contracts import HeadFeatures, Meta, Objects, Task
-from sslkit.models.backbone import create_backbone
+from sslkit.models.creation import create_backbone
 from sslkit.models.task_model import TaskModel, offered
 
 CLASSES = ("cat", "dog", "cow")
