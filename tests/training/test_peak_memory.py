@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import resource
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,10 @@ def test_the_peak_counts_what_is_alive_at_once() -> None:
 
     peaks = [peak_of(work, CPU).bytes for work in (one_after_the_other, all_at_once)]
     size = 4 * MANY
-    assert peaks[0] == pytest.approx(size, abs=0.4 * size)
+    # On a busy machine the pages of a freed tensor may still be counted while the next one is written.
+    assert 0.6 * size <= peaks[0] <= 2.4 * size
     assert peaks[1] == pytest.approx(3 * size, abs=0.4 * size)
+    assert peaks[1] > peaks[0] + 0.6 * size
 
 
 @LINUX
@@ -71,7 +74,7 @@ def test_where_the_peak_cannot_be_set_back_only_a_new_record_is_seen(
     assert nothing.bytes is None
     assert "before" in nothing.method
     assert done == [1]
-    record = peak_memory._status("VmHWM:")
+    record = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # of its whole life, never set back
 
     def grow() -> None:
         while peak_memory._status("VmRSS:") < record + 4 * MANY:
