@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from sslkit.errors import ArtifactError, ConfigError
 from sslkit.keyed_random import permutation
+from sslkit.neighbours.searching import search_numpy
 
 Kind = Literal["auto", "flat", "ivf", "hnsw"]
 
@@ -120,7 +121,7 @@ class CorpusIndex:
 
     def _nearest(self, unit: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         count, effort = self._effort(k)
-        positions = self._faiss.search(unit, count, params=effort)[1]
+        positions = search_numpy(self._faiss)(unit, count, params=effort)[1]
         positions, near = _ranked(positions, self._cosines(unit, positions))
         if self.kind == "flat":
             self._settle_ties(unit, positions, near, k)

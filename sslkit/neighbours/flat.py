@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslkit.errors import ArtifactError, ConfigError
+from sslkit.neighbours.searching import search_numpy
 
 
 class FlatIndex:
@@ -90,7 +91,7 @@ class FlatIndex:
         """
         if not 1 <= k <= len(self):
             raise ConfigError(f"k={k} neighbours asked of an index of {len(self)}; k may be 1 to {len(self)}")
-        similarities, rows = self._faiss.search(self._unit(queries, "queries"), k)
+        similarities, rows = search_numpy(self._faiss)(self._unit(queries, "queries"), k)
         np.clip(similarities, -1.0, 1.0, out=similarities)  # rounding gives 1.0000001
         order = np.lexsort((rows, -similarities), axis=1)
         return np.take_along_axis(rows, order, axis=1), np.take_along_axis(similarities, order, axis=1)
