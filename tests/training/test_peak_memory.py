@@ -76,7 +76,8 @@ def test_where_the_peak_cannot_be_set_back_only_a_new_record_is_seen(
     record = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # of its whole life, never set back
 
     def grow() -> None:
-        while peak_memory._status("VmRSS:") < record + 4 * MANY:
+        # What the kernel counts of pages lags behind by some dozens, in each of its two figures.
+        while peak_memory._status("VmRSS:") < record + 4 * MANY + (1 << 20):
             done.append(torch.ones(MANY))
 
     more = peak_of(grow, CPU)
