@@ -78,6 +78,9 @@ class InterruptedRunError(RunError):
         super().__init__(message)
         self.exit_code = 128 + signal_number
 
+    def __reduce__(self) -> tuple[type, tuple[str, int]]:
+        return type(self), (str(self), self.exit_code - 128)  # so that one process can tell another
+
 
 class ArtifactError(SslkitError):
     """Embeddings or an index are damaged or belong to another model."""

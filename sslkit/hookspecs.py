@@ -30,7 +30,7 @@ hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
 Kind = Literal[
-    "objective", "source", "view_policy", "network", "backbone_transform", "head", "probe", "protocol"
+    "objective", "source", "view_policy", "network", "backbone_transform", "head", "probe", "protocol", "task"
 ]
 
 HOOKS: Final[Mapping[Kind, str]] = {
@@ -42,6 +42,7 @@ HOOKS: Final[Mapping[Kind, str]] = {
     "head": "sslkit_heads",
     "probe": "sslkit_probes",
     "protocol": "sslkit_protocols",
+    "task": "sslkit_tasks",
 }
 """Which hook registers the names of which kind."""
 
@@ -78,9 +79,14 @@ def sslkit_heads() -> Mapping[str, str]:  # type: ignore[empty-body]
 
 @hookspec
 def sslkit_probes() -> Mapping[str, str]:  # type: ignore[empty-body]
-    """Probes fitted to embeddings: functions (train, test, classes, options) to ranked classes."""
+    """Probes of embeddings: classes built as `Probe(**options)`, see `sslkit.contracts.Probe`."""
 
 
 @hookspec
 def sslkit_protocols() -> Mapping[str, str]:  # type: ignore[empty-body]
     """Protocols: "package:folder/file.yaml", a file inside an installed package."""
+
+
+@hookspec
+def sslkit_tasks() -> Mapping[str, str]:  # type: ignore[empty-body]
+    """Tasks of every transfer matrix: objects, see `sslkit.contracts.TransferTask`."""

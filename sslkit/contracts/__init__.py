@@ -1,7 +1,8 @@
 """The few typed words on the wire between rooms, and the protocols a plugin implements.
 
 `data` samples and batches, `models` backbones, `objectives` what pretraining minimises, `targets` what heads
-predict, `heads` the heads and their batches. Import from here.
+predict, `heads` the heads and their batches, `probes` cheap tests of embeddings, `tasks` what is measured on
+which data. Import from here.
 """
 
 from sslkit.contracts.data import (
@@ -41,28 +42,34 @@ from sslkit.contracts.objectives import (
     Outcome,
     Samples,
 )
+from sslkit.contracts.probes import Curve, Features, Judged, Probe
 from sslkit.contracts.targets import (
     IGNORE,
     ClassLabel,
+    ClassSet,
     FlowField,
     Objects,
     SemanticMap,
     Target,
     Warp,
 )
+from sslkit.contracts.tasks import Measurement, TransferTask
 
 __all__ = [
     "IGNORE",
     "BackboneLike",
     "Batch",
     "ClassLabel",
+    "ClassSet",
     "ClipRows",
     "Content",
+    "Curve",
     "Embeddings",
     "Example",
     "FeatureInfo",
     "FeatureKind",
     "FeatureMap",
+    "Features",
     "Figures",
     "FlowField",
     "Frames",
@@ -71,8 +78,10 @@ __all__ = [
     "HeadSpec",
     "InputKind",
     "Item",
+    "Judged",
     "LabelledBatch",
     "LabelledSource",
+    "Measurement",
     "Meta",
     "Metric",
     "Mined",
@@ -82,6 +91,7 @@ __all__ = [
     "Objects",
     "Outcome",
     "Painter",
+    "Probe",
     "Refused",
     "Samples",
     "Score",
@@ -90,6 +100,7 @@ __all__ = [
     "Source",
     "Target",
     "Task",
+    "TransferTask",
     "VideoNetwork",
     "Views",
     "Warp",

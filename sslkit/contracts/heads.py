@@ -144,6 +144,10 @@ class Metric(Protocol):
 
     The figures are a function of the set of samples, never of their order or of how they were shared out. An
     id comes several times where a test looks at several views of each sample.
+
+    A class may say `adds_up = True`: what is merged twice counts twice, whatever its ids, so that figures of
+    bootstrap resamples are sums of what is known of each sample. One that can judge any rows of what it has
+    seen may have `judged()`, which gives a `Judged`.
     """
 
     def update(self, ids: Sequence[int], predictions: Sequence[Any], targets: Sequence[Any]) -> None:

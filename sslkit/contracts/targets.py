@@ -74,6 +74,25 @@ class ClassLabel:
 
 
 @dataclass(frozen=True)
+class ClassSet:
+    """The classes a whole sample is of, any number of them.
+
+    present: bool (K,). scores: float (K,) in 0..1, of a prediction.
+    """
+
+    present: Tensor
+    scores: Tensor | None = None
+
+    def through(self, warp: Warp) -> ClassSet:
+        """Classes stay the same."""
+        return self
+
+    def to(self, device: torch.device) -> ClassSet:
+        """The same on another device."""
+        return ClassSet(self.present.to(device), None if self.scores is None else self.scores.to(device))
+
+
+@dataclass(frozen=True)
 class Objects:
     """The objects of one image, or those found in it.
 

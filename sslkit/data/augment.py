@@ -62,31 +62,43 @@ class Augment:
     flip: probability of mirroring left to right. scale: least and largest, uniform in its logarithm; 1 fits
     the canvas. Of an image larger than the canvas a random window is shown. elastic: None is never. colour:
     strength of the jitter; brightness, contrast and saturation are multiplied by factors from
-    max(0, 1 - colour) to 1 + colour. Raises ConfigError for numbers that cannot work.
+    max(0, 1 - colour) to 1 + colour.
+
+    crop: in place of scale, a window that holds this share of the image, least and largest, and is stretched
+    to fill the canvas; its ratio of sides is the canvas's times 3/4 to 4/3, as far as it fits (Szegedy et al.
+    2015, "Going Deeper with Convolutions", section 6). Raises ConfigError for numbers that cannot work.
     """
 
     flip: float = 0.0
     scale: tuple[float, float] = (1.0, 1.0)
     elastic: Elastic | None = None
     colour: float = 0.0
+    crop: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         low, high = self.scale
+        least, most = self.crop or (1.0, 1.0)
         rules = {
             "flip": (0 <= self.flip <= 1, "a probability, 0 to 1"),
             "scale": (0 < low <= high < math.inf, "two numbers above 0, the smaller first, as (0.5, 2.0)"),
             "colour": (0 <= self.colour < math.inf, "a number >= 0, such as 0.3"),
+            "crop": (0 < least <= most <= 1, "two shares of the area, the smaller first, as (0.08, 1.0)"),
         }
         for name, (holds, mend) in rules.items():
             if not holds:
                 raise ConfigError(f"augment: {name}={getattr(self, name)}: use {mend}")
+        if self.crop is not None and self.scale != (1.0, 1.0):
+            raise ConfigError(f"augment: crop={self.crop} takes the place of scale={self.scale}: use (1, 1)")
 
     def draw(self, source: tuple[int, int], size: tuple[int, int], keys: Keys, view: int = 0) -> Placed:
         """Where an image of `source` pixels comes to lie on a canvas, (height, width) both; one key."""
-        low, high = self.scale
         at, down, across, mirror, bend = keys.stream(view, "place").uniform(5)[0].tolist()
-        factor = low * (high / low) ** at
-        height, width = (max(1, round(side * factor)) for side in fit(source, size).scaled)
+        if self.crop is None:
+            low, high = self.scale
+            factor = low * (high / low) ** at
+            height, width = (max(1, round(side * factor)) for side in fit(source, size).scaled)
+        else:
+            height, width = self._enlarged(source, size, at, keys, view)
         spare = (max(0, height - size[0]), max(0, width - size[1]))
         displaced = None
         if self.elastic is not None and bend < self.elastic.p:
@@ -99,6 +111,18 @@ class Augment:
             flipped=mirror < self.flip,
             displaced=displaced,
         )
+
+    def _enlarged(
+        self, source: tuple[int, int], size: tuple[int, int], at: float, keys: Keys, view: int
+    ) -> tuple[int, int]:
+        """(height, width) of the image on a canvas that a window of it fills."""
+        assert self.crop is not None
+        least, most = self.crop
+        slant = 2 * float(keys.stream(view, "crop").uniform(1)) - 1
+        ratio = size[1] / size[0] * (4 / 3) ** slant
+        area = (least + at * (most - least)) * source[0] * source[1]
+        window = min(source[0], math.sqrt(area / ratio)), min(source[1], math.sqrt(area * ratio))
+        return round(size[0] * source[0] / window[0]), round(size[1] * source[1] / window[1])
 
     def coloured(self, pixels: Tensor, keys: Keys, view: int = 0, *, apart: float = 0.0) -> Tensor:
         """uint8 (C, h, w), or frames (T, C, h, w), without padding to the same; all frames change alike.

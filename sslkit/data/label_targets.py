@@ -7,6 +7,7 @@ from typing import Any, cast
 import numpy as np
 
 from sslkit.contracts import ClassLabel, LabelledSource, Source
+from sslkit.data.class_sets import ClassSets
 from sslkit.data.subset import Subset
 from sslkit.errors import DataError
 
@@ -43,6 +44,8 @@ def offers(source: Source, target: str) -> LabelledSource | None:
     kind = getattr(source, "target_kind", None)
     if kind == target or (kind, target) == ("masks", "boxes"):
         return cast(LabelledSource, source)
+    if target == "labels" and kind in ("boxes", "masks", "semantic"):
+        return cast(LabelledSource, ClassSets(cast(LabelledSource, source)))
     if target == "label" and source.labels is not None and len(source.classes) > 1:
         return cast(LabelledSource, LabelTargets(source))
     return None

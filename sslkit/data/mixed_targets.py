@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sslkit.contracts import IGNORE, ClassLabel, LabelledSource, Objects, SemanticMap, Target
+from sslkit.contracts import IGNORE, ClassLabel, ClassSet, LabelledSource, Objects, SemanticMap, Target
 
 
 class MixedTargets:
@@ -40,7 +40,7 @@ class MixedTargets:
             raise IndexError(f"id {id} is outside 0..{self._ends[-1] - 1}")
         place = bisect_right(self._ends, id)
         target = self._sources[place].target(id - (self._ends[place - 1] if place else 0))
-        return _renumbered(target, self._numbers[place])
+        return _renumbered(target, self._numbers[place], len(self.classes))
 
     def problems(self) -> list[str]:
         """Those of all sources."""
@@ -56,8 +56,8 @@ class MixedTargets:
         return counts
 
 
-def _renumbered(target: Target, numbers: Tensor) -> Target:
-    """The same with label k as numbers[k]."""
+def _renumbered(target: Target, numbers: Tensor, classes: int) -> Target:
+    """The same with label k as numbers[k] of so many classes."""
     if isinstance(target, Objects):
         return replace(target, labels=numbers[target.labels])
     if isinstance(target, SemanticMap):
@@ -66,4 +66,8 @@ def _renumbered(target: Target, numbers: Tensor) -> Target:
         return SemanticMap(table[target.labels.long()])
     if isinstance(target, ClassLabel):
         return replace(target, label=int(numbers[target.label]))
+    if isinstance(target, ClassSet):
+        present = torch.zeros(classes, dtype=torch.bool)
+        present[numbers] = target.present
+        return replace(target, present=present)
     return target

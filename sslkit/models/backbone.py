@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from sslkit.contracts import ClipRows, FeatureInfo, FeatureMap
 from sslkit.errors import ModelError
 from sslkit.models.architecture import Architecture
+from sslkit.models.modes import evaluating
 
 
 class Backbone(nn.Module):
@@ -109,10 +110,8 @@ class Backbone(nn.Module):
         side = _probe_side(divisor)
         size = self.fixed_size or (side, side + divisor)
         parameter = next(self.network.parameters())
-        was_training = self.network.training
-        self.network.eval()
         try:
-            with torch.no_grad(), self._clips(1):
+            with evaluating(self.network), torch.no_grad(), self._clips(1):
                 frames = getattr(self.network, "minimum_frames", 1)
                 shape = (frames, self.channels, *size)
                 probe = torch.zeros(shape, device=parameter.device, dtype=parameter.dtype)
@@ -121,8 +120,6 @@ class Backbone(nn.Module):
             raise ModelError(
                 f"backbone '{self.architecture.name}' gives no feature maps of {_shape(size)} pixels: {error}"
             ) from error
-        finally:
-            self.network.train(was_training)
         return FeatureInfo(
             names=_distinct([str(self._stages[tap]["module"]) for tap in taps]),
             channels=tuple(m.shape[1] for m in maps),

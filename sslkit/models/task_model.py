@@ -20,7 +20,7 @@ from sslkit.contracts import (
     Meta,
     seen_by,
 )
-from sslkit.models.modes import Mode, keep_frozen_still, set_mode
+from sslkit.models.modes import Mode, evaluating, keep_frozen_still, set_mode
 
 
 class TaskModel(nn.Module):
@@ -111,9 +111,7 @@ class TaskModel(nn.Module):
         first = parameters[0]
         frames = {"image": (), "pair": (2,), "clip": (16,)}[self.spec.input]
         blank = torch.zeros(2, *frames, len(info.mean), *size, device=first.device, dtype=first.dtype)
-        modes = [(module, module.training) for module in self.backbone.modules()]
-        self.backbone.eval()
-        with torch.enable_grad():
+        with evaluating(self.backbone), torch.enable_grad():
             meta = Meta(0, "", size, size, size)
             features = self.features(blank, [meta, meta])
             values = [part.values for part in features.maps]
@@ -121,8 +119,6 @@ class TaskModel(nn.Module):
                 values.append(features.vector)
             total = sum((value.sum() for value in values), torch.zeros((), device=first.device))
             slopes = torch.autograd.grad(total, parameters, allow_unused=True)
-        for module, training in modes:
-            module.training = training
         for parameter, slope in zip(parameters, slopes, strict=True):
             parameter.requires_grad_(slope is not None)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from sslkit.contracts import (
     IGNORE,
     ClassLabel,
+    ClassSet,
     Example,
     FlowField,
     LabelledBatch,
@@ -24,6 +25,7 @@ from sslkit.contracts import (
 
 TYPES: Mapping[str, type] = {
     "label": ClassLabel,
+    "labels": ClassSet,
     "boxes": Objects,
     "masks": Objects,
     "semantic": SemanticMap,

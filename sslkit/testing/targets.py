@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from sslkit.contracts import IGNORE, ClassLabel, FlowField, Objects, SemanticMap, Target
+from sslkit.contracts import IGNORE, ClassLabel, ClassSet, FlowField, Objects, SemanticMap, Target
 from sslkit.data.warp import fit
 
 _TARGETS: dict[str, type] = {
     "label": ClassLabel,
+    "labels": ClassSet,
     "boxes": Objects,
     "masks": Objects,
     "semantic": SemanticMap,
@@ -41,6 +42,9 @@ def check_target(target: Target, kind: str, size: tuple[int, int], classes: int,
         _require(not wrong, f"{which} has labels {wrong}; they are 0..{classes - 1} and {IGNORE}")
     elif isinstance(target, ClassLabel):
         _require(0 <= target.label < classes, f"{which} is {target.label} of {classes} classes")
+    elif isinstance(target, ClassSet):
+        sound = target.present.dtype == torch.bool and target.present.shape == (classes,)
+        _require(sound, f"{which}.present is no bool ({classes},)")
     elif isinstance(target, FlowField):
         shape = tuple(target.vectors.shape)
         _require(shape == (2, *size), f"{which} has shape {shape}, its image {size}")
@@ -77,6 +81,8 @@ def counted(target: Target, classes: int) -> list[list[int]] | None:
     if isinstance(target, Objects):
         single = target.labels if target.crowd is None else target.labels[~target.crowd]
         return [torch.bincount(labels, minlength=classes).tolist() for labels in (target.labels, single)]
+    if isinstance(target, ClassSet):
+        return [target.present.int().tolist()]
     if isinstance(target, SemanticMap):
         known = target.labels[target.labels != IGNORE].long()
         return [torch.bincount(known, minlength=classes).tolist()]

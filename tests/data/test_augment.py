@@ -181,3 +181,72 @@ def test_numbers_that_cannot_work_are_refused(given: dict[str, Any], message: st
 def test_deformations_that_would_fold_are_refused(given: tuple[float, ...], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Elastic(*given)
+
+
+def windows(count: int, source: tuple[int, int] = (300, 400)) -> list[tuple[float, float]]:
+    """(height, width) in pixels of the image of what a canvas of 128 pixels shows of it."""
+    augment = Augment(crop=(0.08, 1.0))
+    drawn = [augment.draw(source, (128, 128), key(id)) for id in range(count)]
+    assert all(one.valid == (128, 128) for one in drawn)  # always full
+    return [(128 * source[0] / one.scaled[0], 128 * source[1] / one.scaled[1]) for one in drawn]
+
+
+def test_a_crop_shows_a_share_of_the_image_between_its_limits() -> None:
+    shares = sorted(height * width / (300 * 400) for height, width in windows(600))
+    assert shares[0] > 0.075
+    assert shares[-1] <= 1.001
+    # Uniform up to what always fits: a window of ratio 3/4 is as high as the image at a share of 0.5625.
+    small = [share for share in shares if share < 0.55]
+    spread = [(share - 0.08) / (0.55 - 0.08) for share in small]
+    assert max(abs(x - place / len(spread)) for place, x in enumerate(spread)) < 1.63 / math.sqrt(len(spread))
+    assert abs(len(small) / 600 - 0.47 / 0.92) < 0.06
+
+
+def test_the_ratio_of_a_crop_is_uniform_in_its_logarithm() -> None:
+    logs = sorted(
+        math.log(width / height) / math.log(4 / 3)
+        for height, width in windows(600)
+        if height * width < 60_000
+    )
+    assert logs[0] > -1.05
+    assert logs[-1] < 1.05
+    limit = 1.63 / math.sqrt(len(logs)) + 0.02  # sides are rounded to pixels
+    assert max(abs((x + 1) / 2 - place / len(logs)) for place, x in enumerate(logs)) < limit
+
+
+def test_crops_lie_anywhere_and_boxes_and_pixels_go_with_them() -> None:
+    augment = Augment(crop=(0.1, 0.5), flip=0.5)
+    image = torch.zeros(3, 60, 80, dtype=torch.uint8)
+    image[:, 20:40, 30:50] = 255
+    seen = 0
+    for id in range(60):
+        placed = augment.draw((60, 80), (64, 64), key(id))
+        ((left, top, right, bottom),) = placed.boxes(torch.tensor([[30.0, 20.0, 50.0, 40.0]])).tolist()
+        bright = (placed.image(image)[0] > 127).nonzero()
+        if len(bright):
+            seen += 1
+            assert bright.amin(0).tolist() == pytest.approx([top, left], abs=1.5)
+            assert bright.amax(0).tolist() == pytest.approx([bottom - 1, right - 1], abs=1.5)
+    assert 30 < seen <= 60
+    offsets = [augment.draw((60, 80), (64, 64), key(id)).offset for id in range(60)]
+    assert len(set(offsets)) > 50
+
+
+def test_without_a_crop_draws_are_what_they_were() -> None:
+    assert Augment(scale=(0.5, 2.0), flip=0.5).draw((50, 70), (48, 64), key(3)) == Placed(
+        (50, 70), (48, 64), (24, 34), flipped=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"crop": (0.0, 1.0)}, "two shares of the area"),
+        ({"crop": (0.5, 1.2)}, "two shares of the area"),
+        ({"crop": (0.8, 0.5)}, "two shares of the area"),
+        ({"crop": (0.1, 1.0), "scale": (1.0, 2.0)}, "takes the place of scale"),
+    ],
+)
+def test_crops_that_cannot_be_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Augment(**options)

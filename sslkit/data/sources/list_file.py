@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from sslkit.contracts import Item
+from sslkit.data.class_sets import SetTable
 from sslkit.data.packed import PackedNames
 from sslkit.errors import DataError, UnknownNameError
 
@@ -23,7 +24,9 @@ class ListFileSource:
     """One image a line: its path, then, where there are labels, a TAB and the name of its class.
 
     A third field, after another TAB, names the image's group, such as the video a frame is of; the class
-    before it may be empty. Only a TAB separates, since paths may hold spaces and commas. Relative paths start
+    before it may be empty. Only a TAB separates, since paths may hold spaces and commas. Where a class field
+    holds a "|", those of all lines are sets: cat|dog is of both, cat of one, and | of none; samples then have
+    targets of the kind "labels" and no label. Relative paths start
     at the list's own folder. Blank lines and lines that begin with # are left out; the text is UTF-8. Classes
     are sorted, as numbers if all are; groups are numbered as they come. `split` must be None: a list is one
     set. Raises DataError for a list that is missing, empty, half labelled or half grouped, or none of whose
@@ -39,9 +42,15 @@ class ListFileSource:
         classes, groups = _Field("label", "(path, TAB, class)"), _Field("group", _GROUP_FORM)
         self._names = PackedNames(_paths(self.path, classes, groups))
         self._check_some_exist()
-        self.classes: Sequence[str] = tuple(sorted(classes.number, key=_as_number))
-        self.labels = self._sorted(classes)
+        sets = (
+            [_parts(word) for word in classes.number] if any("|" in word for word in classes.number) else []
+        )
+        names = {name for parts in sets for name in parts} if sets else classes.number
+        self.classes: Sequence[str] = tuple(sorted(names, key=_as_number))
+        self.labels = None if sets else self._sorted(classes)
         self.fingerprint = self._names.fingerprint(self.labels, self.classes)
+        if sets:
+            self._offer_sets(sets, classes)
         # Numbered in the order of coming: who is together with whom counts, not what a group is called.
         self.groups = groups.values(self.path)
         if self.groups is not None:
@@ -56,6 +65,17 @@ class ListFileSource:
     def __getitem__(self, id: int) -> Item:
         name = self._names[id]
         return Item(self.path.parent / name, name, None if self.labels is None else int(self.labels[id]))
+
+    def _offer_sets(self, sets: Sequence[Sequence[str]], classes: _Field) -> None:
+        """Become a source with targets; sets: of each word that stands for a class in some line."""
+        number = {name: place for place, name in enumerate(self.classes)}
+        of = classes.values(self.path)
+        assert of is not None
+        table = SetTable([[number[name] for name in parts] for parts in sets], of, len(self.classes))
+        self.target_kind = "labels"
+        self.target, self.class_counts = table.target, table.class_counts
+        self.problems: Callable[[], list[str]] = list  # what is wrong with a line was said when it was read
+        self.fingerprint = hashlib.sha256(self.fingerprint.encode() + table.content()).hexdigest()[:32]
 
     def _sorted(self, classes: _Field) -> np.ndarray | None:
         """Labels as places in `classes` of the source; they come numbered in the order of coming."""
@@ -98,7 +118,9 @@ class _Field:
         if self._given and self._bare:
             line, name = self._bare
             shown = f"{path}, line {line}: {name!r} has no {self.what} though others have"
-            raise DataError(f"{shown}; give every line a {self.what} {self.form} or none")
+            sets = self.what == "label" and any("|" in word for word in self.number)
+            none = "; | alone where it is of no class" if sets else " or none"
+            raise DataError(f"{shown}; give every line a {self.what} {self.form}{none}")
         return np.array(self._given, np.int64) if self._given else None
 
 
@@ -122,6 +144,11 @@ def _paths(path: Path, classes: _Field, groups: _Field) -> Iterator[str]:
                 yield name
     except OSError as error:
         raise DataError(f"cannot read the list file {path}: {error.strerror}") from error
+
+
+def _parts(word: str) -> list[str]:
+    """The classes of a field that names several."""
+    return [part.strip() for part in word.split("|") if part.strip()]
 
 
 def _as_number(name: str) -> tuple[int, int, str]:

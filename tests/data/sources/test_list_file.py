@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import tracemalloc
 from pathlib import Path
+from typing import cast
 
 import pytest
 from PIL import Image
 
+from sslkit.contracts import LabelledSource
 from sslkit.data.sources.list_file import ListFileSource
 from sslkit.errors import DataError, UnknownNameError
-from sslkit.testing.source_kit import check_source
+from sslkit.testing.source_kit import check_labelled_source, check_source
 
 
 def listed(folder: Path, text: str | bytes, *images: str) -> Path:
@@ -92,6 +94,37 @@ def test_groups_are_part_of_the_fingerprint_only_where_given(tmp_path: Path) -> 
     assert fingerprint("1.png\ta\tq\n2.png\tb\tr\n") == apart
 
 
+def test_a_bar_between_classes_makes_the_list_one_of_sets(tmp_path: Path) -> None:
+    text = "1.png\tsea lion|cat\n2.png\tcat\n3.png\t|\n4.png\t dog | cat |cat\n5.png\tcat\n"
+    source = ListFileSource(listed(tmp_path, text, *(f"{n}.png" for n in range(1, 6))))
+    check_labelled_source(cast(LabelledSource, source))
+    assert source.classes == ("cat", "dog", "sea lion")
+    assert source.labels is None
+    assert source[0].label is None
+    assert source.target_kind == "labels"
+    sets = [[1, 0, 1], [1, 0, 0], [0, 0, 0], [1, 1, 0], [1, 0, 0]]
+    assert [source.target(id).present.int().tolist() for id in range(5)] == sets
+    assert source.class_counts().tolist() == sets
+    numbers = ListFileSource(listed(tmp_path, "1.png\t10|9\n2.png\t9|\n"))
+    assert numbers.classes == ("9", "10")
+
+
+def test_a_list_of_single_classes_has_no_sets(tmp_path: Path) -> None:
+    source = ListFileSource(listed(tmp_path, "1.png\tcat\n2.png\tdog\n", "1.png", "2.png"))
+    assert not isinstance(source, LabelledSource)
+    assert not hasattr(source, "target_kind")
+
+
+def test_sets_are_part_of_the_fingerprint_and_their_order_is_not(tmp_path: Path) -> None:
+    def fingerprint(text: str) -> str:
+        return ListFileSource(listed(tmp_path, text, "1.png", "2.png")).fingerprint
+
+    sets = fingerprint("1.png\ta|b\n2.png\tb\n")
+    assert fingerprint("1.png\tb|a\n2.png\tb|b\n") == sets
+    assert fingerprint("1.png\tb\n2.png\ta|b\n") != sets
+    assert fingerprint("1.png\ta|b\tx\n2.png\tb\ty\n") not in (sets, fingerprint("1.png\ta\n2.png\tb\n"))
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
@@ -103,6 +136,7 @@ def test_groups_are_part_of_the_fingerprint_only_where_given(tmp_path: Path) -> 
         ("1.png\ta\tx\n2.png\tb\n", "line 2: '2.png' has no group"),
         ("1.png\t\tx\n2.png\t\t \n", "line 2: '2.png' has no group"),
         ("1.png\ta\tx\n2.png\t\tx\n", "line 2: '2.png' has no label"),
+        ("1.png\ta|b\n2.png\n", r"line 2: '2.png' has no label.*\| alone where it is of no class"),
         ("\tcat\n", "line 1: expected a path"),
         ("other.png\n", "none of the first 1 images exists.*relative paths start at"),
         ("1.png,cat\n", "a label follows a path after a TAB"),
