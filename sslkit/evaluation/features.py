@@ -4,30 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from sslkit.contracts import Batch, Skipped
+from sslkit.contracts import Batch, Features
 from sslkit.errors import DataError, ModelError
-
-
-@dataclass(frozen=True)
-class Features:
-    """Embeddings on the CPU, rows aligned.
-
-    ids: int64 (N,). embeddings: float32 (N, D). labels: int64 (N,), -1 where unknown. skipped: samples that
-    could not be decoded and have no row.
-    """
-
-    ids: Tensor
-    embeddings: Tensor
-    labels: Tensor
-    skipped: tuple[Skipped, ...] = ()
-
-    def __len__(self) -> int:
-        return self.ids.shape[0]
+from sslkit.models.modes import evaluating
 
 
 def extract(
@@ -98,16 +81,11 @@ def stream(
 @contextmanager
 def _frozen(backbone: nn.Module) -> Iterator[None]:
     """Eval mode inside; afterwards each module is as it was, parts frozen on purpose included."""
-    modes = [(module, module.training) for module in backbone.modules()]
-    backbone.eval()
-    still_training = [name for name, module in backbone.named_modules() if module.training]
-    try:
+    with evaluating(backbone):
+        still_training = [name for name, module in backbone.named_modules() if module.training]
         if still_training:
             raise ModelError(f"modules stay in training mode after eval(): {', '.join(still_training[:5])}")
         yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def _refuse_non_finite(embeddings: Tensor, ids: Tensor, autocast: torch.dtype | None) -> None:

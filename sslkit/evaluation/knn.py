@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sslkit.errors import ConfigError, DataError
-from sslkit.evaluation.metrics import check_labels, rank_classes
+from sslkit.evaluation.metrics import check_finite, check_labels, rank_classes
 
 # One block of similarities is 512 x 4096 float32: 8 MiB.
 _QUERIES = 512
@@ -44,7 +44,7 @@ def knn_classify(
         raise DataError(
             f"test embeddings {tuple(test.shape)} against {tuple(train.shape)}: widths must agree"
         )
-    _check_finite(test)
+    check_finite(test)
     return _classify(train, train_labels, test, k, temperature, classes, leave_out=False)
 
 
@@ -125,14 +125,4 @@ def _check(train: Tensor, labels: Tensor, k: int, others: int, temperature: floa
         raise ConfigError(f"k={k} neighbours asked of {others} training samples; k may be 1 to {others}")
     if not temperature > 0:
         raise ConfigError(f"temperature={temperature}; it must be positive, for example 0.07")
-    _check_finite(train)
-
-
-def _check_finite(embeddings: Tensor) -> None:
-    starts = range(0, embeddings.shape[0], _BANK)
-    bad = sum(int((~embeddings[at : at + _BANK].isfinite().all(dim=1)).sum()) for at in starts)
-    if bad:
-        raise DataError(
-            f"{bad} of {len(embeddings)} embeddings are not finite (NaN or infinite); embed those samples "
-            "again (without float16 autocast) or leave them out"
-        )
+    check_finite(train)

@@ -8,16 +8,18 @@ order of batches, so equal input gives an equal probe.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sslkit.errors import ConfigError, DataError
-from sslkit.evaluation.metrics import check_labels, rank_classes
+from sslkit.evaluation.metrics import check_finite, check_labels, rank_classes
 from sslkit.keyed_random import permutation
+
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,11 @@ class LinearProbe:
         return F.linear((embeddings.float() - self.mean) / self.scale, self.weight, self.bias)
 
     def rank(self, embeddings: Tensor) -> Tensor:
-        """The best classes of embeddings (N, D), best first: int64 (N, min(5, K))."""
+        """The best classes of embeddings (N, D), best first: int64 (N, min(5, K)).
+
+        Raises DataError for embeddings that are not finite.
+        """
+        check_finite(embeddings)
         return rank_classes(self.logits(embeddings))
 
 
@@ -64,6 +70,53 @@ def fit_linear(
         ConfigError: no penalty or a negative one, or a share that leaves either part without rows.
         DataError: labels are out of range, or an embedding is not finite.
     """
+    _check(train, labels, classes, l2)
+    kept, held = held_out_rows(train.shape[0], held_out_share, seed, train.device)
+
+    # From strong to weak penalty, each fit starting at the last one's solution: the usual path of a sweep.
+    judged: list[tuple[float, float, float]] = []
+    held_out = {}
+    start = None
+    for penalty in sorted(l2, reverse=True):
+        probe = _fit(train[kept], labels[kept], classes, penalty, max_iterations, F.cross_entropy, start)
+        start = (probe.weight, probe.bias)
+        logits = probe.logits(train[held])
+        top1 = float((rank_classes(logits)[:, 0] == labels[held]).double().mean())
+        held_out[penalty] = top1
+        judged.append((top1, -float(F.cross_entropy(logits, labels[held])), penalty))
+    best = max(judged)[2]
+    final = _fit(train, labels, classes, best, max_iterations, F.cross_entropy)
+    return replace(final, held_out=held_out)
+
+
+def fit_penalised(
+    train: Tensor,
+    labels: Tensor,
+    *,
+    classes: int,
+    l2: float,
+    max_iterations: int,
+    loss: Loss = F.cross_entropy,
+) -> LinearProbe:
+    """The same with one penalty, and so without held-out rows.
+
+    loss: of logits (N, K) and labels (N,), for instance `weighted_over_samples` or a
+    `torch.nn.CrossEntropyLoss` with class weights. Errors as `fit_linear`.
+    """
+    _check(train, labels, classes, [l2])
+    return _fit(train, labels, classes, l2, max_iterations, loss)
+
+
+def weighted_over_samples(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Cross-entropy of each sample times weights[label], (K,), summed and divided by N.
+
+    torch's `CrossEntropyLoss(weight=...)` divides by the sum of the samples' weights instead. A batch of rare
+    classes therefore counts more here, and the same as any other there.
+    """
+    return (weights[labels] * F.cross_entropy(logits, labels, reduction="none")).mean()
+
+
+def _check(train: Tensor, labels: Tensor, classes: int, l2: Sequence[float]) -> None:
     if train.dim() != 2 or not train.isfinite().all():
         raise DataError(f"embeddings {tuple(train.shape)} must be finite and of shape (N, D)")
     check_labels(labels, train.shape[0], classes)
@@ -71,25 +124,10 @@ def fit_linear(
         raise ConfigError(
             f"l2={list(l2)}; give at least one penalty, none negative, for example [1e-4, 1e-2]"
         )
-    kept, held = _split(train.shape[0], held_out_share, seed, train.device)
-
-    # From strong to weak penalty, each fit starting at the last one's solution: the usual path of a sweep.
-    judged: list[tuple[float, float, float]] = []
-    held_out = {}
-    start = None
-    for penalty in sorted(l2, reverse=True):
-        probe = _fit(train[kept], labels[kept], classes, penalty, max_iterations, start)
-        start = (probe.weight, probe.bias)
-        logits = probe.logits(train[held])
-        top1 = float((rank_classes(logits)[:, 0] == labels[held]).double().mean())
-        held_out[penalty] = top1
-        judged.append((top1, -float(F.cross_entropy(logits, labels[held])), penalty))
-    best = max(judged)[2]
-    final = _fit(train, labels, classes, best, max_iterations, None)
-    return LinearProbe(final.weight, final.bias, final.mean, final.scale, best, held_out)
 
 
-def _split(count: int, share: float, seed: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def held_out_rows(count: int, share: float, seed: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Rows that are kept and rows that are held out, each sorted; raises ConfigError where one has none."""
     held = round(count * share)
     if not 0 < held < count:
         raise ConfigError(
@@ -106,9 +144,10 @@ def _fit(
     classes: int,
     l2: float,
     max_iterations: int,
-    start: tuple[Tensor, Tensor] | None,
+    criterion: Loss,
+    start: tuple[Tensor, Tensor] | None = None,
 ) -> LinearProbe:
-    mean, scale = _moments(train)
+    mean, scale = moments(train)
     standardised = (train.float() - mean) / scale
     weight = torch.zeros(classes, train.shape[1], device=train.device) if start is None else start[0].clone()
     bias = torch.zeros(classes, device=train.device) if start is None else start[1].clone()
@@ -124,7 +163,7 @@ def _fit(
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = F.cross_entropy(F.linear(standardised, weight, bias), labels) + l2 / 2 * weight.square().sum()
+        loss = criterion(F.linear(standardised, weight, bias), labels) + l2 / 2 * weight.square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
@@ -133,7 +172,8 @@ def _fit(
     return LinearProbe(weight.detach(), bias.detach(), mean, scale, l2, {})
 
 
-def _moments(train: Tensor) -> tuple[Tensor, Tensor]:
+def moments(train: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each dimension of embeddings (N, D), float32 (D,)."""
     exact = train.double()
     deviation, mean = torch.std_mean(exact, dim=0, correction=0)
     # A constant dimension keeps scale 1: its deviation is only the rounding of float32.

@@ -1,4 +1,4 @@
-"""Classification figures from ranked classes: top-1, top-5, per class, confusion matrix.
+"""Ranked classes, and what is asked of labels and embeddings before anything is judged.
 
 A ranking is int64 (N, R), the R best classes of every sample, best first. Ranking classes once, with ties
 decided there (the lower class first), makes every figure that follows free of ties.
@@ -6,31 +6,13 @@ decided there (the lower class first), makes every figure that follows free of t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from sslkit.contracts import Score
 from sslkit.errors import DataError
 
 RANKED = 5  # classes kept per sample: what top-5 needs
-
-
-@dataclass(frozen=True)
-class Figures:
-    """top1, top5, mean_class: shares in 0..1. per_class: float64 (K,), NaN where a class has no sample.
-
-    mean_class: mean of `per_class` over classes that occur. confusion: int64 (K, K), rows are true classes.
-    """
-
-    top1: float
-    top5: float
-    mean_class: float
-    per_class: Tensor
-    confusion: Tensor
+_ROWS = 4096  # looked at together
 
 
 def rank_classes(scores: Tensor, count: int = RANKED) -> Tensor:
@@ -44,34 +26,6 @@ def top_share(ranking: Tensor, labels: Tensor, k: int) -> float:
     return float(hits.double().mean())
 
 
-def figures(ranking: Tensor, labels: Tensor, classes: int) -> Figures:
-    """All figures of a ranking (N, R) against labels int64 (N,) in 0..classes-1.
-
-    Raises DataError when there is no sample, sizes differ, or a label is out of range (-1 means unknown).
-    """
-    check_labels(labels, ranking.shape[0], classes)
-    confusion = multiclass_confusion_matrix(ranking[:, 0], labels, num_classes=classes)
-    per_class = confusion.diagonal().double() / confusion.sum(dim=1).double()
-    return Figures(
-        top1=top_share(ranking, labels, 1),
-        top5=top_share(ranking, labels, RANKED),
-        mean_class=float(per_class.nanmean()),
-        per_class=per_class,
-        confusion=confusion,
-    )
-
-
-def score(subject: str, ranking: Tensor, labels: Tensor, class_names: Sequence[str]) -> Score:
-    """One row of a result table; classes without a test sample are left out of `per_class`."""
-    found = figures(ranking, labels, len(class_names))
-    per_class = dict(zip(class_names, found.per_class.tolist(), strict=True))
-    return Score(
-        subject=subject,
-        figures={"top1": found.top1, "top5": found.top5, "mean_class": found.mean_class},
-        per_class={name: share for name, share in per_class.items() if share == share},
-    )
-
-
 def check_labels(labels: Tensor, count: int, classes: int) -> None:
     """Raise DataError unless labels are `count` > 0 integers in 0..classes-1."""
     if labels.shape != (count,) or count == 0:
@@ -83,4 +37,15 @@ def check_labels(labels: Tensor, count: int, classes: int) -> None:
         raise DataError(
             f"{wrong} of {count} labels are outside 0..{classes - 1} (-1 means unknown); "
             "leave those samples out or give them a class"
+        )
+
+
+def check_finite(embeddings: Tensor) -> None:
+    """Raise DataError unless every number of embeddings (N, D) is finite."""
+    starts = range(0, embeddings.shape[0], _ROWS)
+    bad = sum(int((~embeddings[at : at + _ROWS].isfinite().all(dim=1)).sum()) for at in starts)
+    if bad:
+        raise DataError(
+            f"{bad} of {len(embeddings)} embeddings are not finite (NaN or infinite); embed those samples "
+            "again (without float16 autocast) or leave them out"
         )

@@ -41,7 +41,7 @@ def draw_sheet(rows: Sequence[Row], path: Path) -> None:
         pen.text((_MARGIN + column * pitch, _MARGIN), title, fill=_INK, font=font)
     top = _MARGIN + _LINE
     for shown, height, (*_, caption) in zip(pictures, heights, rows, strict=True):
-        pen.text((_MARGIN, top), _shortened(caption, font, sides[0] - 2 * _MARGIN), fill=_PALE, font=font)
+        pen.text((_MARGIN, top), shortened(caption, font, sides[0] - 2 * _MARGIN), fill=_PALE, font=font)
         for column, picture in enumerate(shown):
             sheet.paste(picture, (_MARGIN + column * pitch, top + _LINE))
         top += _LINE + height + _GAP
@@ -62,7 +62,7 @@ def _fitted(pixels: np.ndarray) -> Image.Image:
     return picture
 
 
-def _shortened(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, room: int) -> str:
+def shortened(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, room: int) -> str:
     """One line, cut off where it is wider than the room."""
     line = " ".join(text.split())
     if font.getlength(line) <= room:

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sslkit.contracts import ClassLabel, FlowField, Meta, Objects, SemanticMap
+from sslkit.contracts import ClassLabel, ClassSet, FlowField, Meta, Objects, SemanticMap
 from sslkit.errors import ConfigError, PluginError
 
 SAMPLES, OBJECTS, LABELS, OTHERS = "samples.csv", "objects.json", "labels.csv", "predictions.jsonl"
@@ -32,7 +32,8 @@ class PredictionWriter:
 
     Objects: objects.json, COCO's results format (xywh boxes, masks as its compressed RLE; image_id is the id,
     category_id the label). SemanticMap: maps/ID.png, grey, a pixel is a label. ClassLabel: labels.csv, with
-    the scores of all classes where it has them. FlowField: flow/ID.flo (Middlebury's format, Baker et al.
+    the scores of all classes where it has them. ClassSet: labels.csv, the labels in one column with spaces
+    between them, and the scores. FlowField: flow/ID.flo (Middlebury's format, Baker et al.
     2011), unknown vectors 1e10. Anything else: what its `to_json()` gives, a line of predictions.jsonl.
 
     views: of each sample. Where there are several, rows say which one they are of by a number `view`, and
@@ -77,10 +78,10 @@ class PredictionWriter:
             pixels = prediction.labels.cpu().numpy().astype(np.uint8)
             Image.fromarray(pixels).save(self._path("maps", meta, ".png"))
         elif isinstance(prediction, ClassLabel):
-            scores = [] if prediction.scores is None else prediction.scores.tolist()
-            header = ["id", "name", *view, "label", *(f"score {label}" for label in range(len(scores)))]
-            row = [meta.id, meta.name, *view.values(), prediction.label, *(f"{s:.6g}" for s in scores)]
-            self._row(LABELS, header, row)
+            self._labels(meta, view, "label", prediction.label, prediction.scores)
+        elif isinstance(prediction, ClassSet):
+            present = " ".join(map(str, prediction.present.nonzero().flatten().tolist()))
+            self._labels(meta, view, "labels", present, prediction.scores)
         elif isinstance(prediction, FlowField):
             self._path("flow", meta, ".flo").write_bytes(flow_bytes(prediction))
         elif callable(to_json := getattr(prediction, "to_json", None)):
@@ -91,6 +92,13 @@ class PredictionWriter:
                 f"a prediction of type {type(prediction).__name__} cannot be written; give it a method "
                 "to_json() that returns what JSON can hold"
             )
+
+    def _labels(
+        self, meta: Meta, view: dict[str, int], column: str, said: Any, scores: Tensor | None
+    ) -> None:
+        shown = [] if scores is None else [f"{score:.6g}" for score in scores.tolist()]
+        header = ["id", "name", *view, column, *(f"score {label}" for label in range(len(shown)))]
+        self._row(LABELS, header, [meta.id, meta.name, *view.values(), said, *shown])
 
     def _objects(self, image: dict[str, int], found: Objects) -> None:
         new = OBJECTS not in self._files

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from sslkit.errors import ConfigError, did_you_mean
 from sslkit.yaml_text import parse_yaml
 
-_MODES = ("frozen", "finetune")  # and partial:k
+_MODE = re.compile(r"frozen|finetune|partial:\d+|until:.+")
 _KEYS = {"id": str, "version": int, "head": str, "mode": str, "options": dict, "source": str}
 
 
@@ -21,10 +22,10 @@ _KEYS = {"id": str, "version": int, "head": str, "mode": str, "options": dict, "
 class Protocol:
     """One way of measuring.
 
-    head: a head or probe. mode: `frozen`, `partial:k` or `finetune`, what happens to the backbone; never
-    defaulted. options: keyword arguments of the head. training: how a head is trained; None for a probe.
-    backbone: transforms of the backbone with their options, made before the head. source: the publication it
-    follows.
+    head: a head or probe. mode: `frozen`, `partial:k`, `until:STAGE` or `finetune`, what happens to the
+    backbone; never defaulted. options: keyword arguments of the head. training: how a head is trained; None
+    for a probe. backbone: transforms of the backbone with their options, made before the head. source: the
+    publication it follows.
     """
 
     id: str
@@ -46,6 +47,11 @@ class Protocol:
             measured.append({name: dict(options) for name, options in self.backbone.items()})
         canonical = json.dumps(measured, sort_keys=True, separators=(",", ":"), default=str)
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a file of it holds, as plain values."""
+        told = {name: _plain(getattr(self, name)) for name in (*_KEYS, "training", "backbone")}
+        return {name: value for name, value in told.items() if value is not None}
 
     def __str__(self) -> str:
         return f"{self.id}@{self.hash}"
@@ -79,11 +85,18 @@ def parse_protocol(text: str, where: str) -> Protocol:
             f"it has {transforms!r}"
         )
     mode = read["mode"]
-    if mode not in _MODES and not (mode.startswith("partial:") and mode.removeprefix("partial:").isdecimal()):
+    if not _MODE.fullmatch(mode):
         raise ConfigError(
-            f"protocol {where} has mode '{mode}'; use frozen, finetune or partial:k, such as partial:2"
+            f"protocol {where} has mode '{mode}'; use frozen, finetune, partial:k, such as partial:2, or "
+            "until:STAGE, such as until:layer3"
         )
     frozen: dict[str, Any] = {
         key: MappingProxyType(read[key]) for key in ("options", "training", "backbone") if key in read
     }
     return Protocol(**{**read, **frozen})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value

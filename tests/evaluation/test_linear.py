@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sslkit.errors import ConfigError, DataError
-from sslkit.evaluation.linear import LinearProbe, fit_linear
+from sslkit.evaluation.linear import LinearProbe, fit_linear, fit_penalised, weighted_over_samples
 from sslkit.keyed_random import permutation
 
 
@@ -91,6 +93,56 @@ def test_a_constant_dimension_does_no_harm() -> None:
     )
 
 
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "plain": torch.nn.CrossEntropyLoss(),
+    "divided by weights": torch.nn.CrossEntropyLoss(torch.tensor([0.2, 0.5, 1.3, 2.0])),
+    "divided by samples": lambda logits, labels: weighted_over_samples(
+        logits, labels, torch.tensor([0.2, 0.5, 1.3, 2.0])
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_one_penalty_finds_where_loss_and_penalty_are_level(name: str) -> None:
+    rows, labels = blobs(200)
+    labels[:120] = 0  # unequal classes
+    probe = fit_penalised(rows, labels, classes=4, l2=0.05, max_iterations=300, loss=LOSSES[name])
+    standardised = (rows.double() - rows.double().mean(0)) / rows.double().std(0, correction=0)
+    weight, bias = (part.double().requires_grad_() for part in (probe.weight, probe.bias))
+    weights = torch.tensor([1.0] * 4 if name == "plain" else [0.2, 0.5, 1.3, 2.0], dtype=torch.float64)
+    total = standardised.new_zeros(())
+    for row, label in zip(standardised, labels.tolist(), strict=True):
+        total = total + weights[label] * ((weight @ row + bias).logsumexp(0) - (weight @ row + bias)[label])
+    divisor = weights[labels].sum() if name == "divided by weights" else len(labels)
+    objective = total / divisor + 0.05 / 2 * (weight * weight).sum()
+    for gradient in torch.autograd.grad(objective, [weight, bias]):
+        assert gradient.abs().max() < 1e-4
+
+
+def test_weights_divided_by_samples_and_by_weights_are_told_apart_by_hand() -> None:
+    # The right class has a probability of 1/2, 1/2, 1/2 and 1/4; the last is of the rare class.
+    logits = torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [math.log(3.0), 0.0]])
+    labels, weights = torch.tensor([0, 0, 0, 1]), torch.tensor([0.5, 1.5])
+    summed = 3 * 0.5 * math.log(2) + 1.5 * math.log(4)
+    over_samples = weighted_over_samples(logits, labels, weights)
+    over_weights = torch.nn.CrossEntropyLoss(weights)(logits, labels)
+    assert float(over_samples) == pytest.approx(summed / 4)
+    assert float(over_weights) == pytest.approx(summed / 3)
+    # A batch of the rare class alone counts more in the one, and like any other in the other.
+    rare = weighted_over_samples(logits[3:], labels[3:], weights)
+    assert float(rare) == pytest.approx(1.5 * math.log(4))
+    assert float(torch.nn.CrossEntropyLoss(weights)(logits[3:], labels[3:])) == pytest.approx(math.log(4))
+
+
+def test_one_penalty_is_the_last_fit_of_a_sweep() -> None:
+    rows, labels = blobs(200)
+    alone = fit_penalised(rows, labels, classes=4, l2=0.1, max_iterations=200)
+    swept = fit(rows, labels, l2=[0.1])
+    assert torch.equal(alone.weight, swept.weight)
+    assert (alone.held_out, alone.l2) == ({}, 0.1)
+    assert list(swept.held_out) == [0.1]
+
+
 def test_it_leaves_no_gradient_and_works_without_one() -> None:
     rows, labels = blobs(100)
     with torch.no_grad():
@@ -111,3 +163,7 @@ def test_bad_options_and_data_are_refused() -> None:
         fit(rows, labels, classes=3)
     with pytest.raises(DataError, match="finite"):
         fit(rows / 0, labels)
+    with pytest.raises(ConfigError, match="negative"):
+        fit_penalised(rows, labels, classes=4, l2=-1.0, max_iterations=10)
+    with pytest.raises(DataError, match="50 of 50 embeddings are not finite"):
+        fit(rows, labels).rank(rows / 0)

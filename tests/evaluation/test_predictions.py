@@ -16,7 +16,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from torchvision.datasets._optical_flow import _read_flo
 
-from sslkit.contracts import ClassLabel, FlowField, Meta, Objects, SemanticMap
+from sslkit.contracts import ClassLabel, ClassSet, FlowField, Meta, Objects, SemanticMap
 from sslkit.errors import ConfigError, PluginError
 from sslkit.evaluation.predictions import PredictionWriter, run_lengths
 
@@ -100,6 +100,17 @@ def test_class_labels_are_a_table_with_their_scores(tmp_path: Path) -> None:
     with PredictionWriter(tmp_path / "bare") as writer:
         writer.write(meta(1), ClassLabel(1))
     assert rows(tmp_path / "bare/labels.csv") == [["id", "name", "label"], ["1", "a/1.jpg", "1"]]
+
+
+def test_sets_of_classes_are_a_table_with_all_labels_in_one_column(tmp_path: Path) -> None:
+    with PredictionWriter(tmp_path / "out") as writer:
+        writer.write(meta(1), ClassSet(torch.tensor([True, False, True]), torch.tensor([0.75, 0.1, 0.625])))
+        writer.write(meta(2), ClassSet(torch.zeros(3, dtype=torch.bool), torch.tensor([0.25, 0.1, 0.5])))
+    assert rows(tmp_path / "out/labels.csv") == [
+        ["id", "name", "labels", "score 0", "score 1", "score 2"],
+        ["1", "a/1.jpg", "0 2", "0.75", "0.1", "0.625"],
+        ["2", "a/2.jpg", "", "0.25", "0.1", "0.5"],
+    ]
 
 
 def test_flow_is_middleburys_format(tmp_path: Path) -> None:

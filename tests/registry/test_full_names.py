@@ -14,6 +14,8 @@ from sslkit.registry.disabled import switch
 from sslkit.registry.lookup import find, loaded
 
 Install = Callable[..., Path]
+HEADS = ["classifier", "multi_label_classifier"]
+"""Those that come with sslkit."""
 
 
 def gives(name: str, address: str, hook: str = "sslkit_heads") -> str:
@@ -34,7 +36,7 @@ def notes(name: str) -> tuple[str, ...]:
 def test_a_name_is_known_short_and_with_its_plugin(install: Install) -> None:
     install(gives("ordered", "collections:OrderedDict"), name="mine")
     assert resolve("head", "ordered") is resolve("head", "mine:ordered") is OrderedDict
-    assert names("head") == ["ordered"]
+    assert names("head") == [*HEADS, "ordered"]
     assert find("objective", "built-in:simclr") == find("objective", "simclr")
     assert "built-in:simclr" not in names("objective")
 
@@ -49,7 +51,7 @@ def test_a_name_of_two_plugins_must_be_written_in_full(install: Install) -> None
         resolve("head", "bag")
     assert resolve("head", "one:bag") is Counter
     assert resolve("head", "two:bag") is deque
-    assert names("head") == ["one:bag", "other", "two:bag"]
+    assert names("head") == [*HEADS, "one:bag", "other", "two:bag"]
     assert [plugin.provides for plugin in plugins() if plugin.name == "two"] == [{"head": ("two:bag",)}]
     assert notes("two") == ("head 'bag' alone is not clear beside one; write two:bag",)
     assert notes("three") == ()

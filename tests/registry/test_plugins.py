@@ -48,7 +48,7 @@ def test_a_good_plugin_provides_its_names(install: Install, capsys: pytest.Captu
 def test_the_built_ins_come_through_the_hooks_and_heads_through_plugins_alone() -> None:
     plugins = {plugin.name: plugin for plugin in load_plugins([]).plugins}
     assert set(plugins) == {"built-in"}
-    assert set(plugins["built-in"].provides) == set(HOOKS) - {"network", "backbone_transform", "head"}
+    assert set(plugins["built-in"].provides) == set(HOOKS) - {"network", "backbone_transform"}
 
 
 BROKEN = {

@@ -12,7 +12,18 @@ from sslkit.errors import ConfigError, UnknownNameError
 from sslkit.registry import names
 from sslkit.registry.protocols import changed, load_protocol
 
-PROBES = ["knn-20", "knn-200", "linear-lbfgs"]
+PROBES = [
+    "few-shot",
+    "identification-1",
+    "knn-20",
+    "knn-200",
+    "label-efficiency",
+    "linear-lbfgs",
+    "long-tail",
+    "multi-label-lbfgs",
+    "retrieval-cosine",
+    "verification-cosine",
+]
 VALID = "{id: mine, version: 1, head: knn, mode: frozen, options: {k: 3, temperature: 0.1}, source: me}"
 
 
@@ -31,7 +42,18 @@ def test_a_packed_protocol_is_named_like_its_file_frozen_and_sourced(name: str) 
 
 @pytest.mark.parametrize(
     ("name", "printed"),
-    [("knn-20", "c93ee87b79cb"), ("knn-200", "34191be4357a"), ("linear-lbfgs", "f443fe21cc46")],
+    [
+        ("knn-20", "c93ee87b79cb"),
+        ("knn-200", "34191be4357a"),
+        ("linear-lbfgs", "f443fe21cc46"),
+        ("few-shot", "357a30d5bc82"),
+        ("label-efficiency", "8370e2332436"),
+        ("long-tail", "304c5ff1eb54"),
+        ("multi-label-lbfgs", "514748432c36"),
+        ("identification-1", "f0e3d0dd0184"),
+        ("retrieval-cosine", "94950b1eaaa9"),
+        ("verification-cosine", "d7f08c9e51d5"),
+    ],
 )
 def test_a_packed_protocol_never_changes_under_its_name(name: str, printed: str) -> None:
     assert str(load_protocol(name)) == f"{name}@{printed}"
