@@ -1,82 +1,78 @@
-"""What a frozen backbone made of each training sample, kept so that it is computed once.
-
-The maps lie in one file each, memory-mapped: the system keeps in memory what fits, and the rest on the disk.
-"""
+"""What a frozen backbone made of each sample of a source, as heads see it: written and read as an entry."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import torch
-from torch import Tensor
 
-from sslkit.contracts import FeatureMap, HeadFeatures, Meta, Target
-from sslkit.errors import ConfigError
+from sslkit.contracts import FeatureMap, HeadFeatures, Meta, Skipped
+from sslkit.training.feature_entry import Entry, EntryWriter
 
 
-@dataclass
-class FeatureCache:
-    """Features of up to `count` samples in the number format they came in; folder: where the files are."""
-
-    folder: Path
-    count: int
-    _columns: list[Tensor] = field(default_factory=list)
-    _strides: tuple[tuple[int, int], ...] = ()  # of each map: of its cells, of its frames
-    _canvas: tuple[int, int] = (0, 0)
-    _kept: dict[int, tuple[int, Meta, Target]] = field(default_factory=dict)
-
-    def put(self, features: HeadFeatures, targets: Sequence[Target]) -> None:
-        """Keep a batch of samples, each under its `Meta.id`."""
-        parts = [part.values for part in features.maps]
+def write_features(
+    writer: EntryWriter, batches: Iterable[tuple[HeadFeatures | None, Sequence[Skipped]]], *, of: int
+) -> None:
+    """Keep batches in the number format they come in, and what could not be decoded; of: rows in all."""
+    metas: list[list[object]] = []
+    left_out: list[list[object]] = []
+    writer.notes.update(metas=metas, skipped=left_out, strides=[], canvas=[0, 0])
+    for features, skipped in batches:
+        left_out += [[one.id, one.name, one.reason] for one in skipped]
+        if features is None:
+            continue
+        parts = {f"map-{place}": part.values for place, part in enumerate(features.maps)}
         if features.vector is not None:
-            parts.append(features.vector)
-        if not self._columns:
-            self._canvas = features.canvas
-            self._strides = tuple((part.stride, part.temporal_stride) for part in features.maps)
-            self._columns = [self._file(place, part) for place, part in enumerate(parts)]
-        start, stop = len(self._kept), len(self._kept) + len(features.metas)
-        for column, part in zip(self._columns, parts, strict=True):
-            column[start:stop] = part.detach().cpu()
-        for row, (meta, target) in enumerate(zip(features.metas, targets, strict=True), start=start):
-            self._kept[meta.id] = (row, meta, target)
+            parts["vector"] = features.vector
+        writer.append(parts, of=of)
+        writer.notes["strides"] = [[part.stride, part.temporal_stride] for part in features.maps]
+        writer.notes["canvas"] = list(features.canvas)
+        metas += [
+            [one.id, one.name, list(one.original), list(one.valid), list(one.canvas), one.view]
+            for one in features.metas
+        ]
+
+
+class FeatureCache:
+    """Features of a source's samples by id, in all the views there are of each.
+
+    skipped: the samples that could not be decoded; they have no features.
+    """
+
+    def __init__(self, entry: Entry) -> None:
+        notes = entry.notes
+        self._entry = entry
+        self._canvas: tuple[int, int] = (notes["canvas"][0], notes["canvas"][1])
+        self._metas = [
+            Meta(id, name, tuple(original), tuple(valid), tuple(canvas), view)
+            for id, name, original, valid, canvas, view in notes["metas"]
+        ]
+        self._rows: dict[int, list[int]] = {}
+        for row, meta in enumerate(self._metas):
+            self._rows.setdefault(meta.id, []).append(row)
+        self.skipped = tuple(Skipped(*one) for one in notes["skipped"])
 
     def __len__(self) -> int:
-        return len(self._kept)
+        """How many samples have features."""
+        return len(self._rows)
 
-    def batch(self, ids: Sequence[int], device: torch.device) -> tuple[HeadFeatures, tuple[Any, ...]]:
-        """Features and targets of samples, on a device; those that could not be decoded are left out."""
-        rows, metas, targets = zip(*(self._kept[id] for id in ids if id in self._kept), strict=True)
-        values = [column[torch.tensor(rows)].to(device) for column in self._columns]
-        maps = tuple(FeatureMap(part, *strides) for part, strides in zip(values, self._strides, strict=False))
-        vector = values[-1] if len(values) > len(maps) else None
-        there = tuple(target.to(device) if hasattr(target, "to") else target for target in targets)
-        return HeadFeatures(vector, maps, self._canvas, metas), there
+    def batch(
+        self, ids: Sequence[int], device: torch.device, *, as_made: bool = False
+    ) -> HeadFeatures | None:
+        """Features of samples on a device, their views in order; None where none of them has any.
 
-    def close(self) -> None:
-        """Let go of the files and delete them."""
-        self._columns.clear()
-        for path in self.folder.glob("features-*.bin"):
-            path.unlink()
-        if self.folder.is_dir() and not any(self.folder.iterdir()):
-            self.folder.rmdir()
-
-    def _file(self, place: int, example: Tensor) -> Tensor:
-        shape = (self.count, *example.shape[1:])
-        size = self.count * example[0].numel()
-        path = self.folder / f"features-{place}.bin"
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if shutil.disk_usage(self.folder).free < size * example.element_size():
-                raise OSError("the disk has less room")
-            flat = torch.from_file(str(path), shared=True, size=size, dtype=example.dtype)
-        except (OSError, RuntimeError) as error:
-            gigabytes = size * example.element_size() / 1e9
-            raise ConfigError(
-                f"features of {self.count} samples need {gigabytes:.1f} GB at {path} ({error}); make room, "
-                "or set training.cache=false"
-            ) from error
-        return flat.view(shape)
+        as_made: with the strides the backbone gave them, else contiguous.
+        """
+        rows = [row for id in ids for row in self._rows.get(id, ())]
+        if not rows:
+            return None
+        places = torch.tensor(rows)
+        values = {name: column[places] for name, column in self._entry.columns.items()}
+        if not as_made:
+            values = {name: column.contiguous() for name, column in values.items()}
+        maps = tuple(
+            FeatureMap(values[f"map-{place}"].to(device), *strides)
+            for place, strides in enumerate(self._entry.notes["strides"])
+        )
+        vector = values["vector"].to(device) if "vector" in values else None
+        return HeadFeatures(vector, maps, self._canvas, tuple(self._metas[row] for row in rows))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -106,6 +106,24 @@ def cosine_lr(step: int, *, peak: float, total_steps: int, warmup_steps: int, fi
         return peak * (step + 1) / warmup_steps
     done = (step - warmup_steps) / max(1, total_steps - warmup_steps)
     return final + (peak - final) * (1.0 + math.cos(math.pi * min(1.0, done))) / 2.0
+
+
+def stepped_lr(
+    step: int,
+    *,
+    peak: float,
+    total_steps: int,
+    warmup_steps: int,
+    at: Sequence[float],
+    factor: float,
+) -> float:
+    """`peak`, times `factor` from each of the steps `at` on, shares of all steps; warmed up as the cosine is.
+
+    He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2: divided by 10 at two steps.
+    """
+    passed = sum(step >= round(share * total_steps) for share in at)
+    begun = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
+    return float(peak * factor**passed * begun)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

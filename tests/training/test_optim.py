@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sslkit.errors import ConfigError, UnknownNameError
-from sslkit.training.optim import build_optimizer, cosine_lr, set_lr
+from sslkit.training.optim import build_optimizer, cosine_lr, set_lr, stepped_lr
 
 
 def trained(network: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 5) -> list[torch.Tensor]:
@@ -67,6 +67,42 @@ def test_the_schedule_warms_up_then_falls_by_half_a_cosine() -> None:
 
 def test_without_warm_up_the_first_step_is_the_peak() -> None:
     assert cosine_lr(0, peak=1.0, total_steps=10, warmup_steps=0) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("total", "warmup", "at", "factor"),
+    [(20, 0, (0.5, 0.75), 0.1), (24, 4, (0.75, 22 / 24), 0.1), (10, 6, (0.3,), 0.5), (7, 0, (), 0.1)],
+)
+def test_the_steps_are_those_of_a_rate_that_is_divided_as_the_training_goes_on(
+    total: int, warmup: int, at: tuple[float, ...], factor: float
+) -> None:
+    marks, rate = [round(share * total) for share in at], 3.0
+    for step in range(total):
+        for mark in marks:
+            if step == mark:
+                rate = rate * factor
+        slow = rate * (step + 1) / warmup if step < warmup else rate
+        given = stepped_lr(step, peak=3.0, total_steps=total, warmup_steps=warmup, at=at, factor=factor)
+        assert given == pytest.approx(slow, rel=1e-12)
+
+
+def test_detectors_fall_at_the_steps_of_their_configuration() -> None:
+    rates = [
+        stepped_lr(step, peak=0.02, total_steps=24_000, warmup_steps=100, at=(0.75, 22 / 24), factor=0.1)
+        for step in (0, 99, 17_999, 18_000, 21_999, 22_000, 23_999)
+    ]
+    assert rates == pytest.approx([0.0002, 0.02, 0.02, 0.002, 0.002, 0.0002, 0.0002])
+
+
+def test_without_warm_up_the_steps_are_torchs() -> None:
+    layer = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.4)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=[6, 9], gamma=0.2)
+    for step in range(12):
+        ours = stepped_lr(step, peak=0.4, total_steps=12, warmup_steps=0, at=(0.5, 0.75), factor=0.2)
+        assert ours == pytest.approx(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
 
 
 def test_set_lr_reaches_every_group() -> None:
