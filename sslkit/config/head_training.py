@@ -30,12 +30,16 @@ class ElasticPlan(Section):
 
 
 class AugmentPlan(Section):
-    """flip: probability. scale: least and largest, 1 fits the canvas. colour: strength of the jitter."""
+    """flip: probability. scale: least and largest, 1 fits the canvas. colour: strength of the jitter.
+
+    crop: least and largest share of the area that a random resized crop shows, in place of `scale`.
+    """
 
     flip: Share
     scale: Pair
     elastic: ElasticPlan | None
     colour: NotNegative
+    crop: Annotated[tuple[Share, Share], Field(strict=False)] | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> AugmentPlan:
@@ -46,7 +50,8 @@ class AugmentPlan(Section):
     @property
     def none(self) -> bool:
         """Whether every epoch sees the same pixels."""
-        return not self.flip and not self.colour and self.elastic is None and self.scale == (1.0, 1.0)
+        drawn = self.flip or self.colour or self.elastic is not None or self.crop is not None
+        return not drawn and self.scale == (1.0, 1.0)
 
 
 class LabelledClips(Section):
@@ -64,6 +69,34 @@ class LabelledClips(Section):
     short: Literal["refuse", "repeat"]
 
 
+class LabelDraw(Section):
+    """A part of the training samples, drawn class by class anew for every seed: one of these.
+
+    per_class: so many of each class. share: of each class, at least one. imbalance: from the first class,
+    kept whole, to the last the numbers fall geometrically by this factor (long tail).
+    """
+
+    per_class: Count | None = None
+    share: Annotated[float, Field(gt=0, le=1)] | None = None
+    imbalance: Annotated[float, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> LabelDraw:
+        given = [name for name in ("per_class", "share", "imbalance") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"give one of per_class, share and imbalance; it has {' and '.join(given) or 'none'}"
+            )
+        return self
+
+
+class StepDecay(Section):
+    """The learning rate is multiplied by `factor` at each of these shares of all steps, and else constant."""
+
+    at: Annotated[tuple[Share, ...], Field(strict=False)]
+    factor: Annotated[float, Field(gt=0, lt=1)]
+
+
 class HeadTraining(Section):
     """One training of a head.
 
@@ -72,7 +105,8 @@ class HeadTraining(Section):
     of the next one's rate. ema: momentum of the averaged weights, 0 none. held_out: share of the training
     samples that picks the best weights, looked at every `evaluate_every` steps; 0 takes the last. oversample:
     threshold of repeat factors, 0 off. cache: keep the features of a frozen backbone, of clips those of the
-    middle of each video. clip: of heads of clips alone.
+    middle of each video. clip: of heads of clips alone. decay: in place of the cosine. labels: the part of
+    the training samples whose targets are used, None for all.
     """
 
     size: Annotated[tuple[Count, Count], Field(strict=False)]
@@ -91,6 +125,8 @@ class HeadTraining(Section):
     held_out: Annotated[float, Field(ge=0, lt=1)]
     evaluate_every: Count
     clip: LabelledClips | None = None
+    decay: StepDecay | None = None
+    labels: LabelDraw | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> HeadTraining:

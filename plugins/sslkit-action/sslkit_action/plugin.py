@@ -41,6 +41,7 @@ def sslkit_backbone_transforms() -> dict[str, str]:
 def sslkit_protocols() -> dict[str, str]:
     """One file per way of measuring in `protocols/`."""
     return {
+        "action-procedural": "sslkit_action:protocols/action-procedural.yaml",
         "attentive-pool-frozen": "sslkit_action:protocols/attentive-pool-frozen.yaml",
         "conv3d-inflated-finetune": "sslkit_action:protocols/conv3d-inflated-finetune.yaml",
         "conv3d-inflated-finetune-224": "sslkit_action:protocols/conv3d-inflated-finetune-224.yaml",
@@ -49,4 +50,12 @@ def sslkit_protocols() -> dict[str, str]:
         "gru-frozen": "sslkit_action:protocols/gru-frozen.yaml",
         "slowfast-finetune": "sslkit_action:protocols/slowfast-finetune.yaml",
         "temporal-conv-frozen": "sslkit_action:protocols/temporal-conv-frozen.yaml",
+        "ucf101-ft": "sslkit_action:protocols/ucf101-ft.yaml",
+        "ucf101-linear": "sslkit_action:protocols/ucf101-linear.yaml",
     }
+
+
+@hookimpl
+def sslkit_tasks() -> dict[str, str]:
+    """Tasks of every transfer matrix."""
+    return {"action": "sslkit_action.tasks:ACTION"}

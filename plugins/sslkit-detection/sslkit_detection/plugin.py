@@ -7,6 +7,8 @@ from sslkit.hookspecs import hookimpl
 SSLKIT_API = 1
 
 _PROTOCOLS = (
+    "coco-fpn-1x",
+    "detection-procedural",
     "faster-rcnn-frozen",
     "faster-rcnn-finetune",
     "fcos-frozen",
@@ -16,6 +18,8 @@ _PROTOCOLS = (
     "retinanet-frozen",
     "retinanet-finetune",
     "retinanet-voc",
+    "voc0712-c4-24k",
+    "voc0712-fpn-12k",
 )
 
 
@@ -24,6 +28,7 @@ def sslkit_heads() -> dict[str, str]:
     """Detectors."""
     return {
         "faster_rcnn": "sslkit_detection.heads.faster_rcnn:FasterRCNN",
+        "faster_rcnn_c4": "sslkit_detection.heads.faster_rcnn_c4:FasterRCNNC4",
         "fcos": "sslkit_detection.heads.fcos:FCOS",
         "localisation": "sslkit_detection.heads.localisation:Localisation",
         "retinanet": "sslkit_detection.heads.retinanet:RetinaNet",
@@ -44,3 +49,9 @@ def sslkit_sources() -> dict[str, str]:
 def sslkit_protocols() -> dict[str, str]:
     """Ways of measuring, one file each."""
     return {name: f"sslkit_detection:protocols/{name}.yaml" for name in _PROTOCOLS}
+
+
+@hookimpl
+def sslkit_tasks() -> dict[str, str]:
+    """Tasks of every transfer matrix."""
+    return {"detection": "sslkit_detection.tasks:DETECTION"}

@@ -32,6 +32,7 @@ def sslkit_sources() -> dict[str, str]:
 def sslkit_protocols() -> dict[str, str]:
     """One file per way of measuring in `protocols/`."""
     return {
+        "flow-procedural": "sslkit_flow:protocols/flow-procedural.yaml",
         "flownet-c-finetune": "sslkit_flow:protocols/flownet-c-finetune.yaml",
         "flownet-s-finetune": "sslkit_flow:protocols/flownet-s-finetune.yaml",
         "flownet-s-frozen": "sslkit_flow:protocols/flownet-s-frozen.yaml",
@@ -41,3 +42,9 @@ def sslkit_protocols() -> dict[str, str]:
         "raft-finetune-gpu": "sslkit_flow:protocols/raft-finetune-gpu.yaml",
         "raft-frozen": "sslkit_flow:protocols/raft-frozen.yaml",
     }
+
+
+@hookimpl
+def sslkit_tasks() -> dict[str, str]:
+    """Tasks of every transfer matrix."""
+    return {"flow": "sslkit_flow.tasks:FLOW"}

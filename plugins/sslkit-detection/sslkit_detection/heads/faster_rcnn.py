@@ -32,7 +32,7 @@ from sslkit.contracts import (
     Objects,
     Task,
 )
-from sslkit.models.pyramid import Extra, Pyramid
+from sslkit.models.pyramid import Extra, Norm, Pyramid
 from sslkit_detection.anchors import Anchors, inside_crowd
 from sslkit_detection.drawing import draw_objects
 from sslkit_detection.examples import shapes
@@ -63,10 +63,11 @@ class FasterRCNNRaw:
 class FasterRCNN(nn.Module):
     """A network proposes regions on every level of a pyramid, a second one classifies and refines each.
 
-    channels, strides, extra: of the pyramid. An anchor is anchor_scale * stride pixels large. proposals: kept
-    of an image, after `candidates` of each level and suppression at 0.7. width: of the two layers on a
-    region. canonical: pixels; a region of this size is pooled at stride 16. anchor_batch, region_batch: drawn
-    from an image for the losses. beta: below it, in units of the encoded box, box losses are quadratic.
+    channels, strides, extra, norm: of the pyramid. An anchor is anchor_scale * stride pixels large.
+    proposals: kept of an image, after `candidates` of each level and suppression at 0.7. width: of the two
+    layers on a region. canonical: pixels; a region of this size is pooled at stride 16. anchor_batch,
+    region_batch: drawn from an image for the losses. beta: below it, in units of the encoded box, box losses
+    are quadratic; 0 is L1.
     class_weights: none, or inverse to the objects of each class; background weighs 1.
     """
 
@@ -82,6 +83,7 @@ class FasterRCNN(nn.Module):
         channels: int = 256,
         strides: tuple[int, ...] = (4, 8, 16, 32),
         extra: Extra = "pool",
+        norm: Norm = "auto",
         anchor_scale: float = 8.0,
         ratios: tuple[float, ...] = (0.5, 1.0, 2.0),
         candidates: int = 1000,
@@ -99,39 +101,30 @@ class FasterRCNN(nn.Module):
     ) -> None:
         super().__init__()
         self.classes, self.beta = task.classes, beta
-        self.pyramid = Pyramid(info, channels=channels, strides=strides, extra=extra)
+        self.pyramid = Pyramid(info, channels=channels, strides=strides, extra=extra, norm=norm)
         levels = self.pyramid.strides
         self.anchors = Anchors(levels, [(anchor_scale * stride,) for stride in levels], ratios)
-        before, after = (dict.fromkeys(("training", "testing"), count) for count in (candidates, proposals))
-        self.proposer = RegionProposalNetwork(
-            self.anchors.generator,
-            RPNHead(channels, self.anchors.per_cell),
-            fg_iou_thresh=0.7,
-            bg_iou_thresh=0.3,
-            batch_size_per_image=anchor_batch,
-            positive_fraction=0.5,
-            pre_nms_top_n=before,
-            post_nms_top_n=after,
-            nms_thresh=0.7,
+        self.proposer = proposal_network(
+            self.anchors, channels, candidates=candidates, proposals=proposals, anchor_batch=anchor_batch
         )
         self.pool = RegionPool(size=region_size, samples=2, canonical=canonical)
-        self.regions = RoIHeads(
+        self.regions = region_network(
             self.pool,
             TwoMLPHead(channels * region_size**2, width),
             FastRCNNPredictor(width, len(task.classes) + 1),
-            fg_iou_thresh=0.5,
-            bg_iou_thresh=0.5,
-            batch_size_per_image=region_batch,
-            positive_fraction=0.25,
-            bbox_reg_weights=None,
-            score_thresh=score_threshold,
-            nms_thresh=nms_threshold,
-            detections_per_img=detections,
+            region_batch=region_batch,
+            score_threshold=score_threshold,
+            nms_threshold=nms_threshold,
+            detections=detections,
         )
+        self.weigh(task, class_weights)
+
+    def weigh(self, task: Task, class_weights: ClassWeights) -> None:
+        """Keep what each class weighs, background first; None where all weigh the same."""
         weights = weights_of(class_weights, task)
-        self.weights: Tensor | None
         if weights is not None:
             weights = torch.cat([torch.ones(1), weights])
+        self.weights: Tensor | None
         self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, features: HeadFeatures) -> FasterRCNNRaw:
@@ -140,10 +133,16 @@ class FasterRCNN(nn.Module):
             FeatureMap(level.values.float(), level.stride)
             for level in self.pyramid(features.maps, features.canvas)
         )
-        levels = self.anchors(maps)
+        return self.proposed(maps, maps, features)
+
+    def proposed(
+        self, searched: Sequence[FeatureMap], maps: tuple[FeatureMap, ...], features: HeadFeatures
+    ) -> FasterRCNNRaw:
+        """Proposals of the maps searched, beside the maps that regions are going to be cut from."""
+        levels = self.anchors(searched)
         anchors, count = torch.cat(levels), len(features.metas)
         objectness, deltas = concat_box_prediction_layers(
-            *self.proposer.head([level.values for level in maps])
+            *self.proposer.head([level.values for level in searched])
         )
         deltas = deltas.float()
         with torch.no_grad():
@@ -254,3 +253,47 @@ class FasterRCNN(nn.Module):
         pooled = [level for level in maps if level.stride <= POOLED] or list(maps[:1])
         scores, deltas = self.regions.box_predictor(self.regions.box_head(self.pool(pooled, boxes)))
         return scores.float(), deltas.float()
+
+
+def proposal_network(
+    anchors: Anchors, channels: int, *, candidates: int, proposals: int, anchor_batch: int
+) -> RegionProposalNetwork:
+    """torchvision's, on maps of so many channels; options as of `FasterRCNN`."""
+    before, after = (dict.fromkeys(("training", "testing"), count) for count in (candidates, proposals))
+    return RegionProposalNetwork(
+        anchors.generator,
+        RPNHead(channels, anchors.per_cell),
+        fg_iou_thresh=0.7,
+        bg_iou_thresh=0.3,
+        batch_size_per_image=anchor_batch,
+        positive_fraction=0.5,
+        pre_nms_top_n=before,
+        post_nms_top_n=after,
+        nms_thresh=0.7,
+    )
+
+
+def region_network(
+    pool: RegionPool,
+    head: nn.Module,
+    predictor: FastRCNNPredictor,
+    *,
+    region_batch: int,
+    score_threshold: float,
+    nms_threshold: float,
+    detections: int,
+) -> RoIHeads:
+    """torchvision's, with any layers between a region and what is said of it."""
+    return RoIHeads(
+        pool,
+        head,
+        predictor,
+        fg_iou_thresh=0.5,
+        bg_iou_thresh=0.5,
+        batch_size_per_image=region_batch,
+        positive_fraction=0.25,
+        bbox_reg_weights=None,
+        score_thresh=score_threshold,
+        nms_thresh=nms_threshold,
+        detections_per_img=detections,
+    )

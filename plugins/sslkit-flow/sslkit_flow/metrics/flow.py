@@ -30,6 +30,8 @@ class FlowMetric:
     Sums are kept for each sample and added exactly, so that neither order nor ranks change a digit.
     """
 
+    adds_up = True
+
     def __init__(self) -> None:
         self.sums: list[tuple[float, ...]] = []
 

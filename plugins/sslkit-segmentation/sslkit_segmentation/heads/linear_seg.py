@@ -9,19 +9,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslkit.contracts import Example, FeatureInfo, HeadFeatures, HeadSpec, Task
+from sslkit.errors import ConfigError
 from sslkit_segmentation.canvas import on_canvas
 from sslkit_segmentation.examples import learnt_by_heart
 from sslkit_segmentation.options import one_of
 from sslkit_segmentation.semantic import SemanticHead
 
 MAPS = ("last", "all")
+NORMS = ("batch", "none")
 
 
 class LinearSeg(SemanticHead):
     """BatchNorm and a 1x1 convolution (the linear protocol of DINOv2, Oquab et al. 2024, section 7.4).
 
-    maps: `last`, the coarsest, or `all`, set side by side at the finest stride. The rest as every semantic
-    head.
+    maps: `last`, the coarsest, or `all`, set side by side at the finest stride. norm: `batch`, or `none` for
+    the convolution alone. dropout: probability of whole channels, before the norm. The rest as every semantic
+    head. Raises ConfigError for other options.
     """
 
     spec: ClassVar[HeadSpec] = HeadSpec(
@@ -34,6 +37,8 @@ class LinearSeg(SemanticHead):
         task: Task,
         *,
         maps: str = "last",
+        norm: str = "batch",
+        dropout: float = 0.0,
         loss: str = "ce",
         class_weights: str = "none",
         reduction: str = "by_weight",
@@ -41,7 +46,11 @@ class LinearSeg(SemanticHead):
         super().__init__(task, loss=loss, class_weights=class_weights, reduction=reduction)
         self.every = one_of("maps", maps, MAPS) == "all"
         channels = sum(info.channels) if self.every else info.channels[-1]
-        self.normalise = nn.BatchNorm2d(channels)
+        if not 0 <= dropout < 1:
+            raise ConfigError(f"dropout is {dropout!r}; it is at least 0 and less than 1, such as 0.1")
+        self.drop = nn.Dropout2d(dropout)
+        batch = one_of("norm", norm, NORMS) == "batch"
+        self.normalise = nn.BatchNorm2d(channels) if batch else nn.Identity()
         self.classify = nn.Conv2d(channels, len(task.classes), 1)
 
     def forward(self, features: HeadFeatures) -> Tensor:
@@ -51,7 +60,7 @@ class LinearSeg(SemanticHead):
         beside = [
             F.interpolate(part.values, size=size, mode="bilinear", align_corners=False) for part in chosen
         ]
-        scores = self.classify(self.normalise(torch.cat(beside, dim=1)))
+        scores = self.classify(self.normalise(self.drop(torch.cat(beside, dim=1))))
         return on_canvas(scores, chosen[0].stride, features.canvas, features.metas)
 
     @classmethod

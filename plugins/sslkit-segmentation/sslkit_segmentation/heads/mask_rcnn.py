@@ -18,7 +18,7 @@ from torchvision.ops import roi_align
 from torchvision.utils import draw_segmentation_masks
 
 from sslkit.contracts import Example, FeatureInfo, Figures, HeadSpec, Meta, Metric, Objects, Task
-from sslkit.models.pyramid import Extra
+from sslkit.models.pyramid import Extra, Norm
 from sslkit_detection.drawing import colour, draw_objects
 from sslkit_detection.examples import shapes
 from sslkit_detection.heads.faster_rcnn import POOLED, FasterRCNN, FasterRCNNRaw
@@ -51,6 +51,7 @@ class MaskRCNN(FasterRCNN):
         channels: int = 256,
         strides: tuple[int, ...] = (4, 8, 16, 32),
         extra: Extra = "pool",
+        norm: Norm = "auto",
         anchor_scale: float = 8.0,
         ratios: tuple[float, ...] = (0.5, 1.0, 2.0),
         candidates: int = 1000,
@@ -74,6 +75,7 @@ class MaskRCNN(FasterRCNN):
             channels=channels,
             strides=strides,
             extra=extra,
+            norm=norm,
             anchor_scale=anchor_scale,
             ratios=ratios,
             candidates=candidates,

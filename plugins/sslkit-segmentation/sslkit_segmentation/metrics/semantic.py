@@ -25,6 +25,8 @@ class SemanticMetric:
     figures are NaN.
     """
 
+    adds_up = True
+
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = tuple(classes)
         self.confusion = torch.zeros(len(self.classes), len(self.classes), dtype=torch.int64)

@@ -45,6 +45,35 @@ def test_all_maps_stand_side_by_side_at_the_finest_stride() -> None:
     assert not torch.allclose(fine, coarse)
 
 
+def test_without_a_norm_it_is_the_plane_alone() -> None:
+    head = LinearSeg(INFO, TASK, norm="none")
+    given = features()
+    planes = torch.einsum("kc,nchw->nkhw", head.classify.weight[:, :, 0, 0], given.maps[1].values)
+    planes = planes + head.classify.bias[:, None, None]  # type: ignore[index]
+    expected = F.interpolate(planes, scale_factor=8, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(head(given), expected, atol=1e-5, rtol=1e-5)
+    assert set(head.state_dict()) == {"classify.weight", "classify.bias"}
+
+
+def test_dropout_takes_whole_channels_while_training_alone() -> None:
+    head = LinearSeg(INFO, TASK, norm="none", dropout=0.5)
+    given = features()
+    with torch.no_grad():  # every class sees one channel
+        head.classify.weight.zero_()
+        head.classify.bias.zero_()  # type: ignore[union-attr]
+        for place in range(3):
+            head.classify.weight[place, place] = 1.0
+        whole = head.eval()(given)
+        torch.manual_seed(0)
+        dropped = head.train()(given)
+    for image in range(2):
+        for place in range(3):
+            shares = dropped[image, place] / whole[image, place]
+            assert shares.allclose(shares.flatten()[0], atol=1e-3)
+            assert round(float(shares.flatten()[0]), 2) in (0.0, 2.0)
+    assert head.eval()(given).equal(whole)
+
+
 def test_predictions_have_the_originals_pixels_and_none_of_the_padding() -> None:
     head = LinearSeg(INFO, TASK)
     raw = torch.zeros(1, 3, 16, 24)
@@ -67,6 +96,10 @@ def test_options_reach_the_loss_and_the_weights_are_not_saved() -> None:
 def test_what_cannot_be_is_refused_in_words() -> None:
     with pytest.raises(ConfigError, match="maps is 'lost'; it is one of last, all; did you mean 'last'"):
         LinearSeg(INFO, TASK, maps="lost")
+    with pytest.raises(ConfigError, match="norm is 'layer'; it is one of batch, none"):
+        LinearSeg(INFO, TASK, norm="layer")
+    with pytest.raises(ConfigError, match=r"dropout is 1\.0; it is at least 0 and less than 1"):
+        LinearSeg(INFO, TASK, dropout=1.0)
     with pytest.raises(ConfigError, match="was given 1 classes; it needs 2 to 255"):
         LinearSeg(INFO, Task("semantic", ("thing",), (16, 24)))
     with pytest.raises(ConfigError, match="class_weights inverse needs the pixels"):
