@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sslkit.runs.pretrain import pretrain, resume
     from sslkit.runs.profile import profile
     from sslkit.runs.retrieve import build_index, embed, search
+    from sslkit.runs.transfer import transfer
 
 # Importing sslkit does no work: a name is fetched from its home when it is first used.
 _HOMES = {
@@ -35,6 +36,7 @@ _HOMES = {
     "profile": "sslkit.runs.profile",
     "resume": "sslkit.runs.pretrain",
     "search": "sslkit.runs.retrieve",
+    "transfer": "sslkit.runs.transfer",
 }
 
 __all__ = [
@@ -53,6 +55,7 @@ __all__ = [
     "profile",
     "resume",
     "search",
+    "transfer",
 ]
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from sslkit.errors import DataError
@@ -26,6 +27,10 @@ COLOURS = (
     "#7d9a3c",
     "#8b8d91",
 )
+_STROKES = ("-", "--", "-.", ":")
+_MARKS = ("o", "s", "^", "D", "v")
+_FEW = 6  # points up to this many are marked, and their x values are the ticks
+_WIDE = 20.0  # a range of x from 1 to more than this is drawn with a logarithmic axis
 _SIZES = {"font.size": 9, "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6}
 
 
@@ -59,9 +64,68 @@ def line_plot(
     return figure
 
 
-def bar_plot(values: Mapping[str, float], *, x_label: str, highlight: str | None = None) -> Figure:
-    """Named values as horizontal bars, top to bottom in the order given; one may be highlighted."""
-    figure, axes = _axes(7.0, 0.5 + 0.32 * len(values))
+class Band(NamedTuple):
+    """A curve between two others, all over the same x."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+
+
+def band_plot(series: Mapping[str, Band], *, x_label: str, y_label: str) -> Figure:
+    """Named curves in their bands, small, for several beside each other; a legend below names them.
+
+    Strokes and marks tell them apart as colours do. Few points are marked; x is logarithmic where all of it
+    is positive and its range is wide.
+    """
+    figure, axes = _axes(3.6, 2.5)
+    ends = [float(value) for band in series.values() for value in band.x]
+    for number, (name, band) in enumerate(series.items()):
+        if len({len(part) for part in band}) != 1 or len(band.x) == 0:
+            raise DataError(
+                f"curve '{name}' has {[len(part) for part in band]} values; as many of each, >= 1"
+            )
+        colour = COLOURS[number % len(COLOURS)]
+        axes.fill_between(band.x, band.low, band.high, color=colour, alpha=0.22, linewidth=0)
+        axes.plot(
+            band.x,
+            band.y,
+            color=colour,
+            linewidth=1.6,
+            linestyle=_STROKES[number % len(_STROKES)],
+            marker=_MARKS[number % len(_MARKS)] if len(band.x) <= _FEW else None,
+            markersize=4.5,
+            label=_plain(name),
+        )
+    if min(ends) > 0 and max(ends) / min(ends) >= _WIDE:
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    if len(places := sorted(set(ends))) <= _FEW:
+        axes.set_xticks(places, [f"{place:g}" for place in places])
+        axes.minorticks_off()
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.set_xlabel(_plain(x_label))
+    axes.set_ylabel(_plain(y_label))
+    axes.legend(
+        frameon=False,
+        loc="upper left",
+        bbox_to_anchor=(-0.02, -0.22),
+        borderaxespad=0,
+        handlelength=3,
+        fontsize=_SIZES["font.size"],
+    )
+    return figure
+
+
+def bar_plot(
+    values: Mapping[str, float], *, x_label: str, highlight: str | None = None, width: float = 7.0
+) -> Figure:
+    """Named values as horizontal bars, top to bottom in the order given; one may be highlighted.
+
+    width: of the figure in inches; a narrow one has larger text.
+    """
+    figure, axes = _axes(width, 0.5 + 0.32 * len(values))
     names = [_plain(name) for name in values]
     colours = [COLOURS[0] if highlight in (None, name) else COLOURS[-1] for name in values]
     bars = axes.barh(range(len(names)), list(values.values()), color=colours, height=0.62)

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from sslkit.errors import ConfigError, DataError
-from sslkit.page import Cell, Page, Tile
+from sslkit.page import Cell, Interval, Noted, Page, Tile
 from sslkit.plots import bar_plot
 
 NASTY = "<script>alert('x')</script> \"q\" & \u2028 図 \udce9\nnext"
@@ -50,6 +50,10 @@ def full(text: str) -> Page:
     page.table([text, "n"], [[text, 1]]).figure(
         bar_plot({text.replace("\udce9", ""): 0.5}, x_label="x"), text
     )
+    page.points([text]).warning(text).intervals([Interval(text, 1.0, -1.0, 2.0, text, text)], text, text)
+    with page.fold(text):
+        page.table([text], [[Noted(text, text)]])
+    page.figures([(bar_plot({"a": 0.5}, x_label="x"), text)]).pictures([(image, text)], most_bytes=9999)
     return page.images([Tile(image, text, text, 0.5, True), Tile(None, text)], text)
 
 
@@ -57,7 +61,7 @@ def test_tags_are_balanced_and_text_is_only_text() -> None:
     seen = Tags(full(NASTY).html())
     assert seen.open == []
     assert not [tag for tag, _ in seen.tags if tag == "script"]
-    assert seen.text.count("<script>alert('x')</script> \"q\" &") >= 10
+    assert seen.text.count("<script>alert('x')</script> \"q\" &") >= 20
 
 
 def test_nothing_is_fetched_from_anywhere() -> None:
@@ -126,6 +130,83 @@ def test_columns_of_numbers_are_set_right() -> None:
 def test_a_row_of_the_wrong_length_is_refused() -> None:
     with pytest.raises(DataError, match="1 cells under 2 headings"):
         Page("p").table(["a", "b"], [["only one"]])
+
+
+def test_a_noted_number_is_still_a_number_and_its_note_keeps_its_lines() -> None:
+    html = Page("p").table(["a", "b"], [[Noted(0.5, "one\ntwo"), Noted("x", "")], [1.5, "y"]]).html()
+    assert "<td class=number>0.500<small>one\ntwo</small></td>" in html
+    assert "<td>x</td>" in html
+
+
+def test_what_is_folded_is_closed_even_when_it_fails() -> None:
+    page = Page("p")
+    with pytest.raises(ZeroDivisionError), page.fold("more"):
+        page.text(str(1 / 0))
+    assert Tags(page.text("after").html()).open == []
+
+
+def test_no_sentences_are_no_list() -> None:
+    assert "<ul>" not in Page("p").points([]).html()
+
+
+def drawn(*rows: Interval) -> list[dict[str, float]]:
+    """Of each row the per cents of its point and reach, and of the zero, as a browser would place them."""
+    found = []
+    for line in re.findall(r"<tr><th scope.*?</tr>", Page("p").intervals(rows, "%").html()):
+        places = {}
+        for kind, style in re.findall(r'<i class="(zero|reach|dot)" style="([^"]*)"', line):
+            for name, value in re.findall(r"(left|width):(-?[\d.]+)%", style):
+                places[f"{kind} {name}"] = float(value)
+        found.append(places)
+    return found
+
+
+def test_points_and_reaches_lie_where_their_values_are() -> None:
+    rows = [
+        Interval("a", 10.0, -10.0, 30.0),
+        Interval("b", -20.0, -30.0, -10.0),
+        Interval("c", 0.0, 0.0, 0.0),
+    ]
+    first, second, third = drawn(*rows)
+    per_unit = (first["dot left"] - first["zero left"]) / 10
+    assert per_unit > 0
+    for row, places in zip(rows, (first, second, third), strict=True):
+        assert row.low is not None
+        assert row.mean is not None
+        assert row.high is not None
+        zero = places["zero left"]
+        assert places["dot left"] == pytest.approx(zero + per_unit * row.mean, abs=0.02)
+        assert places["reach left"] == pytest.approx(zero + per_unit * row.low, abs=0.02)
+        assert places["reach width"] == pytest.approx(per_unit * (row.high - row.low), abs=0.02)
+
+
+def test_a_wild_row_is_cut_and_the_others_stay_readable() -> None:
+    tame = [Interval(str(n), 1.0, 0.5, 1.5) for n in range(3)]
+    wild = Interval("wild", 900.0, -1000.0, 1900.0)
+    places = drawn(*tame, wild)
+    assert places[0]["reach width"] > 5
+    assert "dot left" not in places[-1]  # it lies outside, and is not shown at a place where it is not
+    assert places[-1]["reach left"] == 0
+    assert places[-1]["reach width"] == 100
+    html = Page("p").intervals([*tame, wild], "%").html()
+    assert html.count('class="cut left"') == html.count('class="cut right"') == 1
+
+
+def test_rows_without_a_figure_are_named_and_not_drawn() -> None:
+    assert drawn(Interval("a", None, None, None, "failed")) == [{"zero left": 50.0}]
+    assert drawn() == []
+
+
+def test_a_large_picture_is_shrunk_to_its_bytes_and_no_further_than_240_pixels() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (700, 600, 3), np.uint8)
+    for most, sides in ((10**7, (600, 700)), (100_000, None), (10, None)):
+        html = Page("p").pictures([(noise, "noise")], most_bytes=most).html()
+        uri = re.search(r'src="([^"]+)"', html)
+        assert uri
+        width, height = picture(html).size
+        assert sides is None or (width, height) == sides
+        assert max(width, height) == 240 if most == 10 else len(uri[1]) <= most
+        assert width / height == pytest.approx(600 / 700, rel=0.02)
 
 
 @pytest.mark.parametrize(("level", "shown"), [(-0.3, "0.0000"), (0.25, "0.2500"), (1.2, "1.0000")])

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from sslkit.errors import DataError
 from sslkit.page import Page
-from sslkit.plots import COLOURS, bar_plot, line_plot, scatter_plot
+from sslkit.plots import COLOURS, Band, band_plot, bar_plot, line_plot, scatter_plot
 
 
 def luminance(colour: str) -> float:
@@ -21,13 +21,30 @@ def luminance(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
+def contrast(one: str, other: str) -> float:
+    """The contrast of WCAG 2."""
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def themes(name: str) -> list[str]:
+    """A colour of the page in the light and in the dark."""
+    found = re.findall(rf"--{name}: (#\w{{6}})", (files("sslkit.page") / "page.css").read_text("utf-8"))
+    assert len(found) == 2
+    return found
+
+
 def test_every_colour_can_be_seen_on_both_papers() -> None:
-    papers = re.findall(r"--paper: (#\w{6})", (files("sslkit") / "page.css").read_text("utf-8"))
-    assert len(papers) == 2
     for colour in COLOURS:
-        for paper in papers:
-            low, high = sorted((luminance(colour), luminance(paper)))
-            assert (high + 0.05) / (low + 0.05) >= 2.5, (colour, paper)
+        for paper in themes("paper"):
+            assert contrast(colour, paper) >= 2.5, (colour, paper)
+
+
+@pytest.mark.parametrize("name", ["ink", "soft", "accent", "alarm"])
+def test_text_of_the_page_can_be_read_in_the_light_and_in_the_dark(name: str) -> None:
+    for paper in ("paper", "tile"):
+        for text, below in zip(themes(name), themes(paper), strict=True):
+            assert contrast(text, below) >= 4.5, (name, paper)
 
 
 def test_a_curve_has_its_points_and_its_name() -> None:
@@ -41,6 +58,37 @@ def test_curves_of_unequal_or_no_points_are_refused() -> None:
     for x, y in (([1, 2], [1.0]), ([], [])):
         with pytest.raises(DataError, match="curve 'loss'"):
             line_plot({"loss": (x, y)}, x_label="x", y_label="y")
+
+
+BAND = Band([1, 10, 100], [0.2, 0.5, 0.6], [0.1, 0.4, 0.6], [0.3, 0.6, 0.6])
+
+
+def test_a_band_lies_between_its_ends_around_its_line() -> None:
+    (axes,) = band_plot({"a": BAND, "b": BAND}, x_label="labels", y_label="top1").axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), BAND.y)
+    (path,) = axes.collections[0].get_paths()
+    assert {tuple(vertex) for vertex in path.vertices} == {
+        *zip(BAND.x, BAND.low, strict=True),
+        *zip(BAND.x, BAND.high, strict=True),
+    }
+    assert axes.lines[0].get_linestyle() != axes.lines[1].get_linestyle()  # not by colour alone
+    assert axes.lines[0].get_marker() != axes.lines[1].get_marker()
+
+
+@pytest.mark.parametrize(
+    ("x", "scale"), [((1, 10, 100), "log"), ((0, 10, 100), "linear"), ((5, 6, 7), "linear")]
+)
+def test_a_wide_range_of_x_is_drawn_in_decades(x: tuple[float, ...], scale: str) -> None:
+    (axes,) = band_plot({"a": BAND._replace(x=x)}, x_label="x", y_label="y").axes
+    assert axes.get_xscale() == scale
+    assert [label.get_text() for label in axes.get_xticklabels()] == [f"{place:g}" for place in x]
+
+
+def test_bands_of_unequal_or_no_points_are_refused() -> None:
+    for band in (BAND._replace(low=[0.1]), Band([], [], [], [])):
+        with pytest.raises(DataError, match="curve 'a'"):
+            band_plot({"a": band}, x_label="x", y_label="y")
 
 
 def test_bars_have_their_lengths_and_one_may_stand_out() -> None:
@@ -58,6 +106,7 @@ def test_names_are_plain_text_whatever_they_hold() -> None:
     for figure in (
         bar_plot({name: 0.5}, x_label="x"),
         line_plot({name: ([1], [1.0])}, x_label="x", y_label="y"),
+        band_plot({name: BAND}, x_label="x", y_label="y"),
         scatter_plot(points, np.zeros(2, np.int64), [name]),
     ):
         assert "$x_1$ &amp; ? 図" in Page("p").figure(figure).html()

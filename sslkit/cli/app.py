@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from sslkit.cli import data, demo, evaluate, mine, plugins, pretrain, profile, recipes, retrieve
+from sslkit.cli import (
+    data,
+    demo,
+    evaluate,
+    mine,
+    plugins,
+    pretrain,
+    profile,
+    recipes,
+    report,
+    retrieve,
+    transfer,
+)
 from sslkit.errors import SslkitError
 from sslkit.registry.plugins import SAFE_VARIABLE
 from sslkit.version import __version__
@@ -23,7 +35,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (pretrain, evaluate, profile, retrieve, mine, data, demo, plugins, recipes):
+for group in (pretrain, evaluate, transfer, report, profile, retrieve, mine, data, demo, plugins, recipes):
     group.add_to(app)
 
 

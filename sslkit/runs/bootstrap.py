@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sslkit.atomic import replace_text
-from sslkit.contracts import Source
+from sslkit.contracts import Features, Source
 from sslkit.errors import ConfigError, DataError, UnknownNameError
-from sslkit.evaluation.features import Features
 from sslkit.evaluation.linear import fit_linear
 from sslkit.keyed_random import hashed, word
 

@@ -10,17 +10,17 @@ from typing import Any
 from rich.console import Console
 
 from sslkit.config import load_recipe
-from sslkit.contracts import Source
+from sslkit.contracts import Features, Source
 from sslkit.data.pictures import picture
-from sslkit.evaluation.features import Features
 from sslkit.evaluation.projection import tsne
 from sslkit.evaluation.report import Result, table, text_table, write_results
 from sslkit.page import Page, Tile
 from sslkit.plots import scatter_plot
 from sslkit.retrieval.artifact import Index
 from sslkit.runs.embedder import Embedder, open_embedder, untrained_like
-from sslkit.runs.evaluate import choose_protocol, measure_features, measure_pixels
+from sslkit.runs.evaluate import measure_features, measure_pixels
 from sslkit.runs.pretrain import pretrain
+from sslkit.runs.probing import choose_probe
 from sslkit.runs.report import add_curves, add_views
 from sslkit.runs.retrieve import PICTURE_SIDE, build_index
 from sslkit.runs.run_folder import RunFolder
@@ -79,9 +79,8 @@ def demo(out: str | Path = "sslkit-demo", *, progress: bool = True) -> DemoResul
     recipe = load_recipe(RECIPE)
     data = str(recipe.data.path)
     splits = open_splits(data, None)
-    say.print(
-        f"{len(splits.train)} pictures of {len(splits.train.classes)} shapes; labels only judge, never train"
-    )
+    shapes = len(splits.test.classes)
+    say.print(f"{len(splits.fitted)} pictures of {shapes} shapes; labels only judge, never train")
     run = pretrain(recipe=RECIPE, out=out / "run", overwrite=True, progress=progress)
     after = open_embedder(run)
     before = untrained_like(after, seed=recipe.seed)
@@ -96,7 +95,7 @@ def demo(out: str | Path = "sslkit-demo", *, progress: bool = True) -> DemoResul
     _add_neighbours(page, Index.load(index), splits, after, features[0])
     _add_map(page, features, splits.test)
     add_curves(page, folder)
-    add_views(page, splits.train, folder.recipe())
+    add_views(page, splits.fitted, folder.recipe())
     page.heading("Recipe").code(folder.config.read_text())
     page.write(report)
     return DemoResult(out, report, tuple(results), round(time.perf_counter() - began, 1))
@@ -107,11 +106,11 @@ def _measure(
 ) -> tuple[list[Result], tuple[Features, Features]]:
     """k-NN and linear results of both, raw pixels beside; and the test features after and before."""
     named = {"after pretraining": after, "before (random)": before}
-    trains = {name: embedder.features(splits.train, progress=False) for name, embedder in named.items()}
+    trains = {name: embedder.features(splits.fitted, progress=False) for name, embedder in named.items()}
     tests = {name: embedder.features(splits.test, progress=False) for name, embedder in named.items()}
     results = []
     for head in ("knn", "linear"):
-        protocol, probe = choose_protocol(head, None)
+        protocol, probe = choose_probe(head, None)
         for name, embedder in named.items():
             train, test, weights = trains[name], tests[name], embedder.model_hash
             results.append(measure_features(name, train, test, splits, protocol, probe, weights=weights))
@@ -150,8 +149,8 @@ def _add_neighbours(page: Page, index: Index, splits: Splits, embedder: Embedder
             )
         ]
         for hit in neighbours:
-            name = "" if hit.label is None else splits.train.classes[hit.label]
-            found = picture(splits.train[hit.id], side=PICTURE_SIDE)
+            name = "" if hit.label is None else splits.fitted.classes[hit.label]
+            found = picture(splits.fitted[hit.id], side=PICTURE_SIDE)
             tiles.append(Tile(found, name, f"{hit.similarity:.3f}", hit.similarity))
         page.images(tiles)
 

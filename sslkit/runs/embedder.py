@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from sslkit.contracts import Skipped, Source
+from sslkit.contracts import Features, Skipped, Source
 from sslkit.data.clips import Clips
 from sslkit.data.loader import Loader, choose_canvas, choose_workers
 from sslkit.data.reader import holds_video
 from sslkit.data.views.plain import evaluation_view
-from sslkit.evaluation.features import Features, joined, stream
+from sslkit.evaluation.features import joined, stream
 from sslkit.models.backbone import Backbone
 from sslkit.models.creation import rebuilt
 from sslkit.models.memory_layout import lay_out

@@ -5,32 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import Any
 
 import torch
 
-from sslkit.contracts import Source
+from sslkit.contracts import Features, Probe, Score, Source
 from sslkit.data.clips import Clips
 from sslkit.data.loader import Loader, choose_canvas
 from sslkit.data.reader import holds_video
 from sslkit.data.views.plain import evaluation_view
 from sslkit.errors import ConfigError
-from sslkit.evaluation.features import Features
-from sslkit.evaluation.measure import Probe, measure
 from sslkit.evaluation.protocols import Protocol
 from sslkit.evaluation.report import Result, results_json, text_table, write_results
-from sslkit.registry import names, resolve
-from sslkit.registry.protocols import changed, load_protocol
+from sslkit.registry import names
 from sslkit.runs.assembly import process
 from sslkit.runs.embedder import Embedder, open_embedder, untrained_like
 from sslkit.runs.head_evaluation import RANDOM, choose_head, evaluate_head
+from sslkit.runs.head_results import over_seeds
+from sslkit.runs.probing import choose_probe, probed, with_sets
 from sslkit.runs.splits import Splits, open_splits
-
-PROTOCOLS = {"knn": "knn-20", "linear": "linear-lbfgs"}
-"""The protocol a probe is measured by unless another is named."""
 
 _PIXEL_SIDE = 32
 
@@ -75,8 +71,8 @@ def evaluate(
     a held-out fifth. transfer_to: data of another domain on which each trained head is judged as well; the
     results then show the gap. settings: changes of the protocol, such as "training.steps=500". baselines:
     also measure the same architecture at random initialisation (`seed`) and, for k-NN, raw pixels. out:
-    folder for results.json and results.md, and for a head's trainings. seeds: trainings of a head, from
-    `seed` on. resume: go on with the trainings in `out`.
+    folder for results.json and results.md, and for a head's trainings. seeds: trainings of a head or draws
+    of a probe, from `seed` on. resume: go on with the trainings in `out`.
 
     Raises ConfigError for unknown names, DataError for data without labels or targets, or with wrong ones,
     ModelError for a wrong model.
@@ -101,18 +97,17 @@ def evaluate(
                 progress=progress,
             )
         return _written(Evaluation(tuple(results), described, note), out)
-    if seeds != 1 or resume or transfer_to is not None:
-        raise ConfigError(
-            f"--seeds, --resume and --transfer-to are of heads, which are trained; '{head}' is a probe"
-        )
-    described, probe = choose_protocol(head, protocol, settings)
-    splits = open_splits(str(data), test)
+    if resume or transfer_to is not None:
+        raise ConfigError(f"--resume and --transfer-to are of heads, which are trained; '{head}' is a probe")
+    described, probe = choose_probe(head, protocol, settings)
+    splits = open_splits(str(data), test, fitted=probe.fitted, target=probe.target)
+    trials = range(seed, seed + seeds)
     embedder = open_embedder(model)
     subjects = [(Path(str(model)).name, embedder)]
     if baselines:
         subjects.append((RANDOM, untrained_like(embedder, seed)))
     results = [
-        measure_embedder(subject, name, splits, described, probe, progress=progress)
+        measure_embedder(subject, name, splits, described, probe, trials=trials, progress=progress)
         for name, subject in subjects
     ]
     if baselines and described.head == "knn":
@@ -129,19 +124,6 @@ def _written(evaluation: Evaluation, out: str | Path | None) -> Evaluation:
     return evaluation
 
 
-def choose_protocol(
-    head: str, protocol: str | Path | None, settings: Sequence[str] = ()
-) -> tuple[Protocol, Probe]:
-    """The protocol asked for, or the head's own, with the probe its head stands for."""
-    probe = cast(Probe, resolve("probe", head))
-    if protocol is None and head not in PROTOCOLS:
-        raise ConfigError(f"head '{head}' has no protocol of its own; name one with --protocol FILE")
-    described = load_protocol(protocol if protocol is not None else PROTOCOLS[head])
-    if described.head != head:
-        raise ConfigError(f"protocol {described} measures with head '{described.head}', not '{head}'")
-    return changed(described, list(settings)), probe
-
-
 def measure_embedder(
     embedder: Embedder,
     subject: str,
@@ -149,37 +131,55 @@ def measure_embedder(
     protocol: Protocol,
     probe: Probe,
     *,
+    trials: Sequence[int] = (0,),
     progress: bool = True,
 ) -> Result:
     """Embed both splits and apply the probe."""
-    train = embedder.features(splits.train, progress=progress)
+    train = None if splits.train is None else embedder.features(splits.train, progress=progress)
     test = embedder.features(splits.test, progress=progress)
-    return measure_features(subject, train, test, splits, protocol, probe, weights=embedder.model_hash)
+    return measure_features(
+        subject, train, test, splits, protocol, probe, weights=embedder.model_hash, trials=trials
+    )
 
 
 def measure_features(
     subject: str,
-    train: Features,
+    train: Features | None,
     test: Features,
     splits: Splits,
     protocol: Protocol,
     probe: Probe,
     *,
     weights: str,
+    trials: Sequence[int] = (0,),
 ) -> Result:
-    """Apply the probe to features already at hand."""
-    classes = splits.train.classes
-    score = measure(protocol, probe, _labelled(train), _labelled(test), classes, subject=subject)
-    return Result(score, str(protocol), weights, len(train), len(test), len(classes))
+    """Apply the probe to features already at hand, once for each trial: means and spreads."""
+    if train is not None and splits.train is not None:
+        train = with_sets(train, splits.train)
+    classes = splits.test.classes
+    judged = with_sets(test, splits.test)
+    found = [probed(probe, train, judged, classes, trial=trial).figures() for trial in trials]
+    rows = [{"figures": one.figures, "per_class": one.per_class} for one in found]
+    means, spread = over_seeds(rows, "figures")
+    score = Score(subject, means, over_seeds(rows, "per_class")[0])
+    return Result(
+        score,
+        str(protocol),
+        weights,
+        0 if train is None else len(train),
+        len(test),
+        len(classes),
+        seeds=len(trials),
+        spread=spread,
+    )
 
 
 def measure_pixels(splits: Splits, protocol: Protocol, probe: Probe, *, channels: int = 3) -> Result:
     """The floor: centred raw pixels of images of so many channels, reduced to 32 x 32."""
-    train, test = _pixels(splits.train, channels), _pixels(splits.test, channels)
+    test = _pixels(splits.test, channels)
+    train = test if splits.train is None else _pixels(splits.train, channels)
     mean = train.embeddings.mean(dim=0)
-    train, test = (
-        Features(part.ids, part.embeddings - mean, part.labels, part.skipped) for part in (train, test)
-    )
+    train, test = (replace(part, embeddings=part.embeddings - mean) for part in (train, test))
     return measure_features("raw pixels", train, test, splits, protocol, probe, weights="-")
 
 
@@ -205,8 +205,3 @@ def _pixels(source: Source, channels: int) -> Features:
         rows.append(images.flatten(1))
         labels.append(batch.labels)
     return Features(torch.cat(ids), torch.cat(rows), torch.cat(labels))
-
-
-def _labelled(features: Features) -> Features:
-    known = features.labels >= 0
-    return Features(features.ids[known], features.embeddings[known], features.labels[known])

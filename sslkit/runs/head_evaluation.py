@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from torch import nn
 
 from sslkit.atomic import replace_text
 from sslkit.config.head_training import HeadTraining, check_input, read_training
-from sslkit.contracts import Head, HeadSpec
+from sslkit.contracts import Figures, Head, HeadSpec, LabelledSource
 from sslkit.errors import ConfigError, ModelError, RunError
 from sslkit.evaluation.prediction_sheet import draw_sheet
 from sslkit.evaluation.predictions import PredictionWriter
@@ -26,19 +27,23 @@ from sslkit.models.weights import weights_hash
 from sslkit.registry import build, resolve
 from sslkit.registry.protocols import changed, load_protocol
 from sslkit.runs.assembly import make_accelerator
+from sslkit.runs.bookkeeping import counts
 from sslkit.runs.embedder import Embedder, untrained_like
 from sslkit.runs.head_backbone import changed_backbone, head_layout
 from sslkit.runs.head_judging import judge, sampling_of
 from sslkit.runs.head_parts import HeadParts, HeadRun
 from sslkit.runs.head_results import summary, transferred
 from sslkit.runs.head_training import train_head
+from sslkit.runs.judged_head import JudgedHead
+from sslkit.runs.label_part import drawn_part
 from sslkit.runs.prediction_rows import PredictionRows
 from sslkit.runs.splits import HeadSplits, open_head_splits
 from sslkit.runs.state import on_main
+from sslkit.training.feature_store import FeatureStore
 from sslkit.training.precision import Layout
 
 RANDOM = "random initialisation"
-RESULT = "result.json"
+RESULT, SHEET = "result.json", "sheet.png"
 
 
 def evaluate_head(
@@ -93,46 +98,62 @@ def choose_head(head: str, protocol: str | Path | None, settings: Sequence[str])
 
 def _measure(run: HeadRun, embedder: Embedder, subject: str, seed: int, *, resume: bool) -> dict[str, Any]:
     """Train and judge one seed, or read its finished result; figures in JSON terms."""
-    folder = run.out / _folder_name(subject) / f"seed-{seed}"
+    folder = run.out / folder_name(subject) / f"seed-{seed}"
     done = folder / RESULT
     if resume and done.is_file():
-        found: dict[str, Any] = json.loads(done.read_text("utf-8"))
-        return found
+        return cast("dict[str, Any]", json.loads(done.read_text("utf-8")))
     parts = head_parts(run, embedder, seed, folder)
-    model = train_head(parts, progress=run.progress, label=f"{subject}, seed {seed}")
-    main = parts.accelerator.is_main_process
-    rank = parts.accelerator.process_index
+    weights = weights_hash(embedder.backbone.network)
+    found, _ = measure_seed(run, parts, embedder, label=f"{subject}, seed {seed}")
+    result = {"subject": subject, "weights": weights, **found}
+    if parts.accelerator.is_main_process:
+        replace_text(done, json.dumps(result, indent=2) + "\n")
+    parts.accelerator.wait_for_everyone()
+    return result
+
+
+def measure_seed(
+    run: HeadRun, parts: HeadParts, embedder: Embedder, *, label: str
+) -> tuple[dict[str, Any], JudgedHead]:
+    """Train one head and judge it, with its weights, predictions and a sheet of pictures in its folder.
+
+    Gives the figures in JSON terms, and of this process's share of the test samples all that was said.
+    """
+    model = train_head(parts, progress=run.progress, label=label)
+    main, rank = parts.accelerator.is_main_process, parts.accelerator.process_index
     clip = sampling_of(run.plan)
     rows = PredictionRows(run.splits.test, cast(Head, model.head), clip)
-    written = folder / ("predictions" if main else f"predictions-{rank}")
+    judged = JudgedHead(cast(Head, model.head))
+    written = parts.folder / ("predictions" if main else f"predictions-{rank}")
+
+    def judged_by(source: LabelledSource, **how: Any) -> Figures:
+        with parts.timed("judging"):
+            return judge(model, source, run.plan, parts.accelerator, stored=parts.stored, **how)
+
     with PredictionWriter(written, views=clip.rows if clip else 1) as writer:
 
         def keep(meta: Any, prediction: Any, target: Any) -> None:
             writer.write(meta, prediction)
+            judged.add(meta, prediction, target)
             if main:
                 rows.add(meta, prediction, target)
 
-        figures = judge(model, run.splits.test, run.plan, parts.accelerator, on_prediction=keep)
+        figures = judged_by(run.splits.test, on_prediction=keep)
     result = {
-        "subject": subject,
-        "seed": seed,
+        "seed": parts.seed,
         "protocol": str(run.protocol),
-        "weights": weights_hash(embedder.backbone.network),
         "figures": finite(figures.figures),
         "per_class": finite(figures.per_class),
         "transfer": None,
-        "parameters": _counts(model),
+        "parameters": counts(model, embedder),
         "best_step": parts.best.step if parts.best else run.plan.steps,
     }
     if run.splits.transfer is not None:
-        there = judge(model, run.splits.transfer, run.plan, parts.accelerator)
-        result["transfer"] = finite(there.figures)
+        result["transfer"] = finite(judged_by(run.splits.transfer).figures)
     if main:
-        _save(model, folder)
-        draw_sheet(rows.rows, folder / "sheet.png")
-        replace_text(done, json.dumps(result, indent=2) + "\n")
-    parts.accelerator.wait_for_everyone()
-    return result
+        _save(model, parts.folder)
+        draw_sheet(rows.rows, parts.folder / SHEET)
+    return result, judged
 
 
 def _save(model: TaskModel, folder: Path) -> None:
@@ -142,7 +163,9 @@ def _save(model: TaskModel, folder: Path) -> None:
     save_file(tensors, folder / "weights.safetensors", metadata={"format": "pt"})
 
 
-def head_parts(run: HeadRun, embedder: Embedder, seed: int, folder: Path) -> HeadParts:
+def head_parts(
+    run: HeadRun, embedder: Embedder, seed: int, folder: Path, *, store: FeatureStore | None = None
+) -> HeadParts:
     """Everything for one training; what is random in it starts from the seed alone."""
     backbone = changed_backbone(embedder, run.plan, run.protocol, seed=seed)
     if run.spec.input == "pair" and max(backbone.info.temporal_strides, default=1) > 1:
@@ -150,15 +173,17 @@ def head_parts(run: HeadRun, embedder: Embedder, seed: int, folder: Path) -> Hea
             f"backbone '{backbone.architecture.described}' makes one map of several frames, and head "
             f"'{run.spec.name}' compares two; use stride 1 along time"
         )
+    train = drawn_part(run.splits.train, run.plan, seed)
+    task = replace(run.task, counts=tuple(map(int, train.class_counts().sum(axis=0))))
     torch.manual_seed(seed)
     head: nn.Module = build(
-        "head", run.protocol.head, offered(backbone, run.spec), run.task, **run.protocol.options
+        "head", run.protocol.head, offered(backbone, run.spec), task, **run.protocol.options
     )
     model = TaskModel(backbone, head, mode=run.protocol.mode)
     lay_out(model, channels_last=run.layout.channels_last)
     accelerator = make_accelerator(run.layout.precision, str(folder))
     return HeadParts(
-        run.protocol, run.plan, accelerator, model, run.splits.train, run.splits.held_out, seed, folder
+        run.protocol, run.plan, accelerator, model, train, run.splits.held_out, seed, folder, store=store
     )
 
 
@@ -208,17 +233,7 @@ def _prepare(
     return layout
 
 
-def _counts(model: TaskModel) -> dict[str, int]:
-    """Parameters by what happens to them."""
-    backbone = list(model.backbone.parameters())
-    return {
-        "backbone trained": sum(p.numel() for p in backbone if p.requires_grad),
-        "backbone frozen": sum(p.numel() for p in backbone if not p.requires_grad),
-        "head": sum(p.numel() for p in model.head.parameters()),
-    }
-
-
-def _folder_name(subject: str) -> str:
+def folder_name(subject: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", subject).strip("-") or "model"
 
 

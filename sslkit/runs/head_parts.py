@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import cast
 
@@ -18,10 +22,13 @@ from sslkit.models.batchnorm import synchronize_batchnorm
 from sslkit.models.modes import learning_rates
 from sslkit.models.task_model import TaskModel
 from sslkit.runs.splits import HeadSplits
+from sslkit.runs.stored_features import FrozenFeatures
+from sslkit.training.feature_store import FeatureStore
 from sslkit.training.optim import build_optimizer
 from sslkit.training.precision import Layout
 
 SGD_MOMENTUM = 0.9
+PHASES = ("features", "training", "judging")
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,9 @@ class HeadRun:
 class HeadParts:
     """Everything one training touches; folder: where its diary, checkpoints and cache lie.
 
-    A plan of no steps makes no optimiser, since a head may have nothing that trains.
+    A plan of no steps makes no optimiser, since a head may have nothing that trains. store: where features of
+    a frozen backbone are kept and found; None keeps those of the training in its folder until it ends, and
+    judges from pixels. seconds: of "features", "training" and "judging", in this process since it began.
     """
 
     protocol: Protocol
@@ -78,6 +87,10 @@ class HeadParts:
     optimizer: torch.optim.Optimizer = field(init=False)
     averaged: AveragedModel | None = field(init=False)
     best: Best | None = None
+    store: FeatureStore | None = None
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
+    _phases: list[str] = field(default_factory=list)
+    _since: float = 0.0
 
     def __post_init__(self) -> None:
         self.model.to(self.accelerator.device)
@@ -108,3 +121,31 @@ class HeadParts:
         if self.averaged is None:
             return self.model
         return cast(TaskModel, self.averaged.module)
+
+    @cached_property
+    def stored(self) -> FrozenFeatures | None:
+        """Features from the store, where the protocol says that those of a frozen backbone are kept."""
+        if self.store is None or not (self.plan.cache and self.model.mode.frozen):
+            return None
+        return self.features_in(self.store)
+
+    def features_in(self, store: FeatureStore) -> FrozenFeatures:
+        """Features of the frozen backbone, kept in any store; the time they take is counted."""
+        return FrozenFeatures(self.model, self.plan, self.accelerator, store, self.timed)
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Add the time in here to `seconds`; a phase inside another stops the outer one."""
+        self._account()
+        self._phases.append(phase)
+        try:
+            yield
+        finally:
+            self._account()
+            self._phases.pop()
+
+    def _account(self) -> None:
+        now = time.perf_counter()
+        if self._phases:
+            self.seconds[self._phases[-1]] += now - self._since
+        self._since = now

@@ -16,12 +16,8 @@ from sslkit.runs.head_parts import HeadRun
 
 def summary(run: HeadRun, subject: str, rows: Sequence[Mapping[str, Any]]) -> Result:
     """The mean of all seeds and its spread; rows: what each training left in its result.json."""
-    columns, classes = (_columns(rows, part) for part in ("figures", "per_class"))
-    spread = (
-        {name: float(np.std(values, ddof=1)) for name, values in columns.items()} if len(rows) > 1 else {}
-    )
-    means = [{name: float(np.mean(values)) for name, values in part.items()} for part in (columns, classes)]
-    score = Score(subject, *means)
+    means, spread = over_seeds(rows, "figures")
+    score = Score(subject, means, over_seeds(rows, "per_class")[0])
     weights = {row["weights"] for row in rows}
     details = {
         "mode": run.protocol.mode,
@@ -58,7 +54,16 @@ def transferred(
     return replace(summary(run, subject, there), test=len(source))
 
 
-def _columns(rows: Sequence[Mapping[str, Any]], part: str) -> dict[str, list[float]]:
-    """The figures of all seeds by name; NaN where one has none."""
-    names = rows[0][part]
-    return {name: [nan if row[part][name] is None else row[part][name] for row in rows] for name in names}
+def over_seeds(rows: Sequence[Mapping[str, Any]], part: str) -> tuple[dict[str, float], dict[str, float]]:
+    """Means and standard deviations of "figures" or "per_class"; NaN where a seed has none.
+
+    What only some seeds have, such as classes that were not drawn in others, is the mean of those.
+    """
+    names = dict.fromkeys(name for row in rows for name in row[part])
+    columns = {
+        name: [nan if row[part][name] is None else row[part][name] for row in rows if name in row[part]]
+        for name in names
+    }
+    means = {name: float(np.mean(values)) for name, values in columns.items()}
+    spreads = {name: float(np.std(values, ddof=1)) for name, values in columns.items() if len(values) > 1}
+    return means, spreads

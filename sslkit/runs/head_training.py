@@ -7,6 +7,7 @@ What shapes the result stands in the protocol; the rest (device, number of proce
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -17,11 +18,13 @@ import torch
 from torch import Tensor
 
 from sslkit.config.head_training import HeadTraining
-from sslkit.contracts import LabelledBatch, Skipped
+from sslkit.contracts import LabelledBatch, Meta, Skipped, Target
 from sslkit.data.augment import Augment, Elastic
 from sslkit.data.labelled import LabelledLoader
+from sslkit.data.labelled_samples import moved
+from sslkit.data.warp import fit
 from sslkit.distributed import any_rank
-from sslkit.errors import DivergedError, InterruptedRunError
+from sslkit.errors import ConfigError, DataError, DivergedError, InterruptedRunError
 from sslkit.models.task_model import TaskModel
 from sslkit.runs.head_judging import judge, sampling_of
 from sslkit.runs.head_parts import Best, HeadParts
@@ -29,8 +32,10 @@ from sslkit.runs.head_state import HeadState
 from sslkit.runs.interruption import Interruption
 from sslkit.training.checkpoint import Position
 from sslkit.training.feature_cache import FeatureCache
+from sslkit.training.feature_entry import NotKeptError
+from sslkit.training.feature_store import FeatureStore
 from sslkit.training.monitor import Diary
-from sslkit.training.optim import cosine_lr, set_lr
+from sslkit.training.optim import cosine_lr, set_lr, stepped_lr
 from sslkit.training.progress import ProgressLine
 
 LOG_EVERY = 20
@@ -59,6 +64,7 @@ def train_head(parts: HeadParts, *, progress: bool = True, label: str = "head") 
             ProgressLine(total=parts.plan.steps, done=position.step, shown=progress and main, label=label)
         )
         parts.wrapped.train()
+        stack.enter_context(parts.timed("training"))
         while position.step < parts.plan.steps:
             position = _epoch(parts, feed, position, state, diary, line, interruption)
         if feed.skipped:
@@ -81,7 +87,7 @@ def _epoch(
 ) -> Position:
     plan = parts.plan
     for seen, targets in feed.epoch(position.epoch, position.batch):
-        lr = cosine_lr(position.step, peak=plan.lr, total_steps=plan.steps, warmup_steps=plan.warmup_steps)
+        lr = learning_rate(plan, position.step)
         set_lr(parts.optimizer, lr)
         losses = take_step(parts, seen, targets)
         step = position.step + 1
@@ -133,8 +139,8 @@ def _look(parts: HeadParts, step: int, diary: Diary | None) -> None:
     """Judge the present weights on what was held out of the training samples, and keep the best."""
     assert parts.held_out is not None
     model = parts.judged
-    figures = judge(model, parts.held_out, parts.plan, parts.accelerator).figures
-    parts.wrapped.train()
+    with parts.timed("judging"):
+        figures = judge(model, parts.held_out, parts.plan, parts.accelerator, stored=parts.stored).figures
     if diary is not None:
         diary.write("held_out", step, dict(figures))
     spec = model.spec
@@ -205,40 +211,53 @@ class CachedFeed(Feed):
     """The same from features of a frozen backbone, computed once: (features, targets).
 
     The order is that of the pixels, so what is learnt of images and pairs is the same; of a video it is the
-    middle, where training from pixels draws another clip each epoch. Every process keeps all samples, since
-    any of them may be in its share of a batch.
+    middle, where training from pixels draws another clip each epoch. Features come from the store of the
+    parts, else from a folder of the training that `stack` deletes; all processes read all of them, since any
+    sample may be in the share of any. Targets are kept from the first time on.
     """
 
     def __init__(self, parts: HeadParts, stack: ExitStack) -> None:
         super().__init__(parts)
-        loader = LabelledLoader(
-            parts.train,
-            size=parts.plan.size,
-            batch_size=min(parts.plan.batch, len(parts.train)),
-            channels=getattr(parts.model.backbone, "channels", 3),
-            pairs=parts.model.spec.input == "pair",
-            clip=sampling_of(parts.plan, views=1, crops=1),
-            augment=None,
-            shuffle=False,
-            drop_last=False,
-            threads=torch.get_num_threads(),
-        )
-        folder = parts.folder / f"features-{parts.accelerator.process_index}"
-        self._cache = FeatureCache(folder, len(parts.train))
-        stack.callback(self._cache.close)
-        parts.model.eval()
-        for batch in loader.epoch(0):
-            self._note(batch)
-            if len(batch):
-                there = batch.to(self._device)
-                with torch.no_grad(), parts.accelerator.autocast():
-                    features = parts.model.features(there.pixels, there.metas)
-                self._cache.put(replace(features, pixels=None), batch.targets)
+        self._source = parts.train
+        self._cache = _training_features(parts, stack)
+        self._targets: dict[int, Target] = {}
+        self.skipped.update((sample.id, sample) for sample in self._cache.skipped)
 
     def epoch(self, number: int, start: int) -> Iterator[tuple[Any, Any]]:
         """The batches of an epoch from batch `start` on."""
         for ids in self._loader.shares(number, start):
-            yield self._cache.batch(ids, self._device)
+            features = self._cache.batch(ids, self._device)
+            if features is None:
+                reasons = "; ".join(self.skipped[id].reason for id in ids[:3])
+                raise DataError(f"none of the {len(ids)} samples of a batch can be decoded: {reasons}")
+            targets = [self._target(meta) for meta in features.metas]
+            there = tuple(one.to(self._device) if hasattr(one, "to") else one for one in targets)
+            yield features, there
+
+    def _target(self, meta: Meta) -> Target:
+        """The target of a sample as it lies on its canvas."""
+        if meta.id not in self._targets:
+            placed = fit(meta.original, meta.canvas)
+            self._targets[meta.id] = moved(self._source.target(meta.id), placed, meta.name, meta.id)
+        return self._targets[meta.id]
+
+
+def _training_features(parts: HeadParts, stack: ExitStack) -> FeatureCache:
+    """What the backbone makes of the training samples, of a video those of its middle."""
+    clip = sampling_of(parts.plan, views=1, crops=1)
+    if parts.stored is not None:
+        try:
+            return parts.stored.of(parts.train, clip)
+        except NotKeptError as error:
+            parts.stored.store.say_not_kept(error)
+    own = FeatureStore(parts.folder / f"features-{parts.accelerator.process_index}", limit=sys.maxsize)
+    stack.callback(own.delete)
+    try:
+        return parts.features_in(own).of(parts.train, clip)
+    except NotKeptError as error:
+        raise ConfigError(
+            f"features of {len(parts.train)} samples cannot be kept: {error}, or set training.cache=false"
+        ) from error
 
 
 def feed_of(parts: HeadParts, stack: ExitStack) -> Feed:
@@ -246,6 +265,15 @@ def feed_of(parts: HeadParts, stack: ExitStack) -> Feed:
     if parts.plan.cache and parts.model.mode.frozen:
         return CachedFeed(parts, stack)
     return Feed(parts)
+
+
+def learning_rate(plan: HeadTraining, step: int) -> float:
+    """Of a step, a function of nothing else: steps down where the plan has a decay, else half a cosine."""
+    peak, total, warmup = plan.lr, plan.steps, plan.warmup_steps
+    if plan.decay is None:
+        return cosine_lr(step, peak=peak, total_steps=total, warmup_steps=warmup)
+    at, factor = plan.decay.at, plan.decay.factor
+    return stepped_lr(step, peak=peak, total_steps=total, warmup_steps=warmup, at=at, factor=factor)
 
 
 def augmentation(plan: HeadTraining) -> Augment | None:
@@ -256,4 +284,4 @@ def augmentation(plan: HeadTraining) -> Augment | None:
     elastic = None
     if given.elastic is not None:
         elastic = Elastic(alpha=given.elastic.alpha, sigma=given.elastic.sigma, p=given.elastic.p)
-    return Augment(flip=given.flip, scale=given.scale, elastic=elastic, colour=given.colour)
+    return Augment(flip=given.flip, scale=given.scale, elastic=elastic, colour=given.colour, crop=given.crop)

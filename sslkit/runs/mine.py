@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslkit.atomic import replace_text
-from sslkit.contracts import Source
+from sslkit.contracts import Features, Source
 from sslkit.data.pictures import picture
 from sslkit.errors import ConfigError, DecodeError
-from sslkit.evaluation.features import Features
 from sslkit.mining.confusions import Confusions, Kind, Pair, find_confusions
 from sslkit.page import Page, Tile
 from sslkit.registry import open_source

@@ -28,11 +28,17 @@ _SHOWN = 12
 
 @dataclass(frozen=True)
 class Splits:
-    """What a probe is fitted on and judged on, and how they came to be."""
+    """What a probe is fitted on (None: on nothing) and judged on, and how they came to be."""
 
-    train: Source
+    train: Source | None
     test: Source
     note: str
+
+    @property
+    def fitted(self) -> Source:
+        """The training samples of a probe that is fitted."""
+        assert self.train is not None
+        return self.train
 
 
 @dataclass(frozen=True)
@@ -49,17 +55,34 @@ class HeadSplits:
     transfer: LabelledSource | None = None
 
 
-def open_splits(data: str, test: str | None) -> Splits:
-    """Find what to fit a probe on and judge on; raises DataError without labels or common classes."""
-    splits = _opened(data, test)
-    for source, name in ((splits.train, data), (splits.test, test or data)):
+def open_splits(data: str, test: str | None, *, fitted: bool = True, target: str = "label") -> Splits:
+    """Find what to fit a probe on and judge on.
+
+    fitted: else all of `data` is judged, or `test` where it is given, whatever its classes. target: "label"
+    or "labels". Raises DataError without such targets, for too few classes and for others in the test set.
+    """
+    if not fitted:
+        only = _with_targets(open_source(test or data), target, test or data)
+        return Splits(None, only, test or data)
+    opened = _opened(data, test)
+    train = _with_targets(opened.train, target, data)
+    judged = _with_targets(opened.test, target, test or data)
+    _refuse_other_classes(train, judged, data, test or data)
+    return Splits(train, judged, opened.note)
+
+
+def _with_targets(source: Source, target: str, name: str) -> Source:
+    if target == "label":
         if source.labels is None or len(source.classes) < 2:
             raise DataError(
                 f"{name} has no labels of at least two classes; put images into one folder per class, "
                 "or give a list file with a label on each line"
             )
-    _refuse_other_classes(splits, data, test)
-    return splits
+        return source
+    found = offers(source, target)
+    if found is None:
+        raise DataError(_no_targets(f"a probe of '{target}'", target, source, name))
+    return found
 
 
 def open_head_splits(
@@ -73,7 +96,7 @@ def open_head_splits(
     splits = _opened(data, test, whole_videos=spec.input == "clip")
     train = _checked(spec, splits.train, data, plan)
     judged = _checked(spec, splits.test, test or data, plan)
-    _refuse_other_classes(Splits(train, judged, ""), data, test)
+    _refuse_other_classes(train, judged, data, test or data)
     if spec.input == "clip" and (shared := leaks(train, judged)):
         raise DataError(
             f"{data} and {test or 'its test split'} share {len(shared)} videos or groups, so the figures "
@@ -83,7 +106,7 @@ def open_head_splits(
     if transfer is not None:
         opened = open_source(transfer, whole_videos=spec.input == "clip")
         elsewhere = _checked(spec, opened, transfer, plan)
-        _refuse_other_classes(Splits(train, elsewhere, ""), data, transfer)
+        _refuse_other_classes(train, elsewhere, data, transfer)
     kept, left = (train, None) if plan.held_out == 0 else _parted(train, plan.held_out, data)
     return HeadSplits(kept, left, judged, splits.note, elsewhere)
 
@@ -114,16 +137,23 @@ def _listed(lines: Sequence[str]) -> str:
     return shown + (f"\n  ... and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else "")
 
 
-def _opened(data: str, test: str | None, *, whole_videos: bool = False) -> Splits:
+@dataclass(frozen=True)
+class _Opened:
+    train: Source
+    test: Source
+    note: str
+
+
+def _opened(data: str, test: str | None, *, whole_videos: bool = False) -> _Opened:
     train = open_source(data, whole_videos=whole_videos)
     if test is not None:
         judged = open_source(test, whole_videos=whole_videos)
-        return Splits(train, judged, f"{data}, judged on {test}")
+        return _Opened(train, judged, f"{data}, judged on {test}")
     if found := [split for split in _TEST_SPLITS if split in train.splits]:
         judged = open_source(data, split=found[0], whole_videos=whole_videos)
-        return Splits(train, judged, f"{data}, judged on its split '{found[0]}'")
+        return _Opened(train, judged, f"{data}, judged on its split '{found[0]}'")
     kept, held = _parted(train, HELD_OUT, data)
-    return Splits(kept, held, f"{data}, judged on a held-out fifth")
+    return _Opened(kept, held, f"{data}, judged on a held-out fifth")
 
 
 def _parted(source: Source, share: float, data: str) -> tuple[LabelledSource, LabelledSource]:
@@ -142,8 +172,12 @@ def _parted(source: Source, share: float, data: str) -> tuple[LabelledSource, La
 
 def _offered(spec: HeadSpec, source: Source, data: str) -> LabelledSource:
     offered = offers(source, spec.target)
-    if offered is not None:
-        return offered
+    if offered is None:
+        raise DataError(_no_targets(f"head '{spec.name}'", spec.target, source, data))
+    return offered
+
+
+def _no_targets(who: str, target: str, source: Source, data: str) -> str:
     kind = getattr(source, "target_kind", "labels" if source.labels is not None else "none")
     ways = {
         "boxes": "coco:FILE.json, voc:FOLDER or yolo:FOLDER (plugin sslkit-detection)",
@@ -151,18 +185,19 @@ def _offered(spec: HeadSpec, source: Source, data: str) -> LabelledSource:
         "semantic": "masks:FOLDER (plugin sslkit-segmentation)",
         "flow": "flow:FOLDER or flying-shapes:COUNT (plugin sslkit-flow)",
         "label": "one folder per class, or a list file with a label on each line",
+        "labels": "a list file with several labels on a line, or data with boxes or masks",
     }
-    raise DataError(
-        f"head '{spec.name}' learns from targets of the kind '{spec.target}', and {data} has {kind}; "
-        f"give {ways.get(spec.target, f'a source whose target_kind is {spec.target!r}')}"
+    return (
+        f"{who} learns from targets of the kind '{target}', and {data} has {kind}; "
+        f"give {ways.get(target, f'a source whose target_kind is {target!r}')}"
     )
 
 
-def _refuse_other_classes(splits: Splits, data: str, test: str | None) -> None:
-    if list(splits.train.classes) != list(splits.test.classes):
+def _refuse_other_classes(train: Source, judged: Source, data: str, test: str) -> None:
+    if list(train.classes) != list(judged.classes):
         raise DataError(
-            f"{data} has the classes {_some(splits.train.classes)}, {test} has "
-            f"{_some(splits.test.classes)}; both must have the same class names"
+            f"{data} has the classes {_some(train.classes)}, {test} has "
+            f"{_some(judged.classes)}; both must have the same class names"
         )
 
 

@@ -22,6 +22,8 @@ COMMANDS = [
     "resume",
     "views",
     "evaluate",
+    "transfer",
+    "report",
     "profile",
     "embed",
     "search",

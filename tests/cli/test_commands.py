@@ -148,6 +148,22 @@ def test_evaluate_prints_text_or_json(stand_in: Stand) -> None:
     assert calls == [(("run", "a"), defaults), (("run", "a"), chosen)]
 
 
+def test_transfer_prints_the_answer_and_fails_where_a_row_did(stand_in: Stand) -> None:
+    found = Result()
+    found.failed = []  # type: ignore[attr-defined]
+    calls = stand_in("transfer", "transfer", found)
+    assert "top-1" in invoke("transfer", "run")
+    arguments = ["--against", "a", "--against", "b", "--suite", "s.yaml", "--seeds", "5", "--task", "knn"]
+    arguments += ["--out", "o", "--processes", "2", "--leaderboard", "l.jsonl", "--no-store", "--json"]
+    found.failed = ["a row"]  # type: ignore[attr-defined]
+    assert json.loads(invoke("transfer", "run", *arguments, code=1)) == {"top1": 0.5}
+    defaults = {"against": [], "suite": "procedural", "seeds": 3, "tasks": [], "out": None}
+    defaults |= {"processes": None, "leaderboard": None, "store": True}
+    chosen = {"against": ["a", "b"], "suite": "s.yaml", "seeds": 5, "tasks": ["knn"], "out": Path("o")}
+    chosen |= {"processes": 2, "leaderboard": Path("l.jsonl"), "store": False}
+    assert calls == [(("run",), defaults), (("run",), chosen)]
+
+
 def test_embed(stand_in: Stand) -> None:
     calls = stand_in("retrieve", "embed", Path("e"))
     assert invoke("embed", "run", "photos", "--out", "e", "--overwrite") == "e\n"

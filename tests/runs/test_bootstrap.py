@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from sslkit.contracts import Features
 from sslkit.data.sources.shapes import ShapesSource
 from sslkit.data.subset import Subset
 from sslkit.errors import ConfigError, DataError, UnknownNameError
-from sslkit.evaluation.features import Features
 from sslkit.evaluation.linear import fit_linear
 from sslkit.runs.bootstrap import Bootstrap, Fit, Ids, Scores, bootstrap, bootstrap_class
 

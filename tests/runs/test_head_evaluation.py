@@ -101,7 +101,7 @@ def test_model_and_random_rows_of_every_seed_are_kept_and_told(backbone: Path) -
         assert result.spread["accuracy"] == pytest.approx(abs(figures[0] - figures[1]) / 2**0.5)
         assert result.score.figures["judged"] == 20
         assert (result.seeds, result.train, result.test) == (2, 48, 20)
-        assert rows[0]["parameters"]["backbone trained"] == 0
+        assert rows[0]["parameters"]["trained"] == 0
         seed_folder = backbone.parent / "out" / folder / "seed-0"
         assert (seed_folder / "sheet.png").stat().st_size > 1000
         assert (seed_folder / "predictions").is_dir()
@@ -250,9 +250,12 @@ def test_a_head_says_what_targets_it_wants(backbone: Path, monkeypatch: pytest.M
         run(backbone, "out")
 
 
-def test_probes_take_no_seeds(backbone: Path) -> None:
+def test_probes_are_not_resumed_and_their_seeds_are_draws(backbone: Path) -> None:
     with pytest.raises(ConfigError, match="'knn' is a probe"):
-        evaluate(backbone, DATA, seeds=3)
+        evaluate(backbone, DATA, resume=True)
+    found = evaluate(backbone, DATA, head="linear", seeds=2, baselines=False, progress=False).results[0]
+    assert found.seeds == 2
+    assert "top1" in found.spread
 
 
 def test_a_head_is_judged_on_another_domain_too_and_the_gap_is_told(backbone: Path) -> None:
