@@ -31,7 +31,7 @@ DETECTION = TransferTask(
     Measurement(
         head="fcos",
         data="scenes:count=300,size=96",
-        test="scenes:count=150,size=96,split=test",
+        test="scenes:count=60,size=96,split=test",
         protocol="detection-procedural",
         domain="drawn scenes",
         synthetic=True,
