@@ -7,7 +7,6 @@ of numpy's is called, which has threads of its own, so a build with one thread m
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -19,6 +18,8 @@ from numpy.typing import NDArray
 
 from sslkit.errors import ArtifactError, ConfigError
 from sslkit.keyed_random import permutation
+from sslkit.neighbours.lists import IVF_ROWS as IVF_ROWS
+from sslkit.neighbours.lists import LIST_SAMPLE, list_count, subspace_count
 from sslkit.neighbours.searching import search_numpy
 
 Kind = Literal["auto", "flat", "ivf", "hnsw"]
@@ -29,11 +30,6 @@ FLAT_ROWS = 32_768
 GPU_FLAT_ROWS = 8_000_000
 """The same on a GPU, which holds this many of 128 dimensions in 4 GB; the other kinds stay on the CPU."""
 
-IVF_ROWS = 624
-"""Fewest vectors inverted lists can learn from: 39 for each of 16 lists, as FAISS's k-means asks."""
-
-_POINTS = 39  # for each centroid; below it FAISS's k-means complains
-_SAMPLE = 64  # vectors for each centroid that training looks at; FAISS's 256 would take four times as long
 _BLOCK = 65_536  # rows made float32 at a time
 _SCAN = 8_192  # rows looked at together when ties are settled
 _PAIRS = 4_096  # query and candidate pairs re-ranked together, to stay in the cache
@@ -208,28 +204,17 @@ def _choose(kind: Kind, filled: int, corpus: int, flat_rows: int) -> tuple[str, 
     )
 
 
-def _lists(count: int) -> int:
-    """About the root of the count, a power of two, with enough vectors to learn each list from."""
-    return 1 << max(4, min(round(math.log2(count) / 2), int(math.log2(count / _POINTS))))
-
-
-def _subspaces(dim: int) -> int:
-    """Of the product quantiser, 4 bits each: two dimensions in each where possible, at most 128."""
-    divisors = [parts for parts in range(1, min(max(dim // 2, 1), 128) + 1) if dim % parts == 0]
-    return divisors[-1] if divisors[-1] >= min(dim // 2, 16) else dim  # a prime width
-
-
 def _empty(kind: str, vectors: NDArray[np.float16], rows: NDArray[np.int64], on_gpu: bool) -> tuple[str, Any]:
     """FAISS's name of the structure, and one that has learnt what it must and holds nothing yet."""
     dim = vectors.shape[1]
     if kind == "ivf":
-        lists = _lists(len(rows))
+        lists = list_count(len(rows))
         # On unit vectors L2 ranks as the cosine does, and its quantiser finds more than that of inner
         # products: recall@10 among 22 candidates .90 against .68.
-        factory = f"IVF{lists},PQ{_subspaces(dim)}x4fs"
+        factory = f"IVF{lists},PQ{subspace_count(dim)}x4fs"
         index: Any = faiss.index_factory(dim, factory, faiss.METRIC_L2)
-        index.cp.max_points_per_centroid = _SAMPLE
-        count = min(len(rows), max(_SAMPLE * lists, 4096))
+        index.cp.max_points_per_centroid = LIST_SAMPLE
+        count = min(len(rows), max(LIST_SAMPLE * lists, 4096))
         sample = np.sort(permutation(len(rows), seed=0, epoch=0)[:count].numpy())
         index.train(_float32(vectors, rows[sample])[0])
         return factory, index

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from sslkit.errors import ArtifactError, ConfigError
 from sslkit.neighbours import corpus
-from sslkit.neighbours.corpus import IVF_ROWS, CorpusIndex
+from sslkit.neighbours.corpus import CorpusIndex
+from sslkit.neighbours.lists import IVF_ROWS
 
 KINDS = ["flat", "ivf", "hnsw"]
 
@@ -187,19 +188,6 @@ def test_auto_falls_back_where_few_of_a_large_corpus_are_there_and_says_so(
     assert index.note is not None
     assert "300 of 2,000" in index.note
     assert CorpusIndex.build(vectors, np.arange(300), kind="flat").note is None
-
-
-def test_the_lists_grow_with_the_corpus_and_never_starve() -> None:
-    assert [corpus._lists(count) for count in (624, 1300, 10_000, 1_000_000, 100_000_000)] == [
-        *(16, 32, 128, 1024, 8192)
-    ]
-    for count in range(IVF_ROWS, 5000, 7):
-        assert corpus._lists(count) * 39 <= count
-
-
-@pytest.mark.parametrize("dim", [*range(1, 40), 127, 509, 768, 2048])
-def test_the_product_quantiser_divides_every_width(dim: int) -> None:
-    assert dim % corpus._subspaces(dim) == 0
 
 
 def test_lists_that_cannot_be_learnt_are_refused_with_the_number_needed() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import faiss
@@ -12,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sslkit.errors import ArtifactError, ConfigError
+from sslkit.neighbours import flat
 from sslkit.neighbours.flat import FlatIndex
 
 
@@ -155,3 +158,137 @@ def test_searching_leaves_torchs_threads_alone(order: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "3"
+
+
+def test_written_block_by_block_it_is_the_file_that_faiss_writes(tmp_path: Path) -> None:
+    bank = vectors(50) * 9
+    blocks = (bank[start : start + 20] for start in (0, 20, 40))
+    assert FlatIndex.write(tmp_path / "a", (b for part in blocks for b in (part, part[:0])), 8) == 50
+    FlatIndex.build(bank).save(tmp_path / "b")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert faiss.read_index(str(tmp_path / "a")).ntotal == 50
+    unit = FlatIndex.open(tmp_path / "a", mapped=True)
+    FlatIndex.write(tmp_path / "c", unit.blocks(rows=7), 8, unit=True)
+    assert (tmp_path / "c").read_bytes() == (tmp_path / "a").read_bytes()
+    assert FlatIndex.write(tmp_path / "none", iter(()), 8) == 0
+    assert len(FlatIndex.open(tmp_path / "none", mapped=True)) == 0
+    assert FlatIndex.open(tmp_path / "none", mapped=True).view().shape == (0, 8)
+
+
+def test_a_file_that_cannot_be_finished_is_not_left(tmp_path: Path) -> None:
+    bad = vectors(12)
+    bad[7, 2] = np.nan
+    with pytest.raises(ArtifactError, match="1 of 12 vectors are not finite at rows 47"):
+        FlatIndex.write(tmp_path / "a", iter([vectors(40), bad]), 8)
+    with pytest.raises(ArtifactError, match="2 of 2 vectors are not of unit length at rows 40, 41"):
+        FlatIndex.write(tmp_path / "a", iter([FlatIndex.build(vectors(40)).view(), vectors(2)]), 8, unit=True)
+    with pytest.raises(ConfigError, match="9 dimensions; this index holds 8"):
+        FlatIndex.write(tmp_path / "a", iter([vectors(4, dim=9)]), 8)
+    with pytest.raises(ArtifactError, match="cannot be written"):
+        FlatIndex.write(tmp_path / "gone" / "a", iter([vectors(4)]), 8)
+    if Path("/dev/full").exists():
+        (tmp_path / "full").symlink_to("/dev/full")
+        with pytest.raises(ArtifactError, match="No space left"):
+            FlatIndex.write(tmp_path / "full", iter([vectors(40)]), 8)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_being_written_does_not_open(tmp_path: Path) -> None:
+    def blocks() -> Iterator[NDArray[np.float32]]:
+        for number in range(3):
+            yield vectors(9000, seed=number)
+            with pytest.raises(ArtifactError, match="build the index again"):
+                FlatIndex.open(tmp_path / "a")
+
+    assert FlatIndex.write(tmp_path / "a", blocks(), 8) == 27_000
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_rows_view_and_blocks_are_the_unit_vectors(tmp_path: Path, mapped: bool) -> None:
+    bank = vectors(50) * 3
+    FlatIndex.build(bank).save(tmp_path / "a")
+    index = FlatIndex.open(tmp_path / "a", mapped=mapped)
+    unit = bank / np.linalg.norm(bank.astype(np.float64), axis=1, keepdims=True)
+    np.testing.assert_allclose(index.view(), unit, atol=1e-6)
+    np.testing.assert_array_equal(index.rows(np.array([49, 0, 7, 7])), index.view()[[49, 0, 7, 7]])
+    assert index.rows(np.zeros(0, np.int64)).shape == (0, 8)
+    parts = list(index.blocks(3, 48, rows=20))
+    assert [len(part) for part in parts] == [20, 20, 5]
+    np.testing.assert_array_equal(np.concatenate(parts), index.view()[3:48])
+    with pytest.raises(ValueError, match="read-only"):
+        index.view()[0, 0] = 1
+    for wrong in ([50], [-1, 3]):
+        with pytest.raises(ConfigError, match="from 0 to 49"):
+            index.rows(np.array(wrong))
+    with pytest.raises(ConfigError, match=r"int64 \(M,\)"):
+        index.rows(np.array([True]))
+
+
+def test_a_view_keeps_the_vectors_and_the_index_from_growing(tmp_path: Path) -> None:
+    index = FlatIndex.build(vectors(50))
+    view, before = index.view(), index.view().copy()
+    with pytest.raises(ConfigError, match="let go of it"):
+        index.add(vectors(5))
+    del index
+    gc.collect()
+    FlatIndex.build(vectors(5000, seed=3))
+    np.testing.assert_array_equal(view, before)
+    index = FlatIndex.build(vectors(50))
+    del view
+    index.view()
+    index.add(vectors(5))
+    assert len(index.view()) == 55
+
+
+@pytest.mark.parametrize("queries", [1, 3, 9, 1200])  # each way of searching
+@pytest.mark.parametrize("allowed_rows", [0, 1, 7, 200, 301])
+def test_only_allowed_rows_are_found(
+    queries: int, allowed_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flat, "_BLOCK", 64)
+    bank, asked = vectors(301), vectors(queries, seed=1)
+    allowed = np.zeros(301, np.bool_)
+    allowed[np.random.default_rng(2).permutation(301)[:allowed_rows]] = True
+    rows, similarities = FlatIndex.build(bank).search(asked, 10, allowed=allowed)
+    expected = cosines(asked, bank)
+    expected[:, ~allowed] = -np.inf
+    found = min(10, allowed_rows)
+    np.testing.assert_allclose(similarities[:, :found], -np.sort(-expected, axis=1)[:, :found], atol=1e-6)
+    assert allowed[rows[:, :found]].all()
+    assert (rows[:, found:] == -1).all()
+    assert (similarities[:, found:] == -np.inf).all()
+
+
+@pytest.mark.parametrize("queries", [1, 2, 70, 999, 1000])
+def test_however_many_ask_each_finds_its_own(queries: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flat, "_BLOCK", 64)
+    bank, asked = vectors(301), vectors(queries, seed=1)
+    for k in (1, 100, 301):
+        rows, similarities = FlatIndex.build(bank).search(asked, k)
+        expected = cosines(asked, bank)
+        np.testing.assert_allclose(similarities, -np.sort(-expected, axis=1)[:, :k], atol=1e-6)
+        np.testing.assert_allclose(np.take_along_axis(expected, rows, axis=1), similarities, atol=1e-6)
+
+
+def test_wrong_filters_are_refused() -> None:
+    index = FlatIndex.build(vectors(5))
+    for wrong in (np.ones(5, np.int64), np.ones(4, np.bool_), np.ones((5, 1), np.bool_)):
+        with pytest.raises(ConfigError, match=r"bool \(5,\)"):
+            index.search(vectors(1), 1, allowed=wrong)
+    with pytest.raises(ConfigError, match="k=0"):
+        index.search(vectors(1), 0, allowed=np.ones(5, np.bool_))
+    assert index.search(vectors(1), 8, allowed=np.ones(5, np.bool_))[0][0, 5:].tolist() == [-1, -1, -1]
+
+
+@pytest.mark.parametrize("at", [4, 8, 12, 36, 33, 37])  # width, rows, trained, metric, floats
+def test_a_header_that_does_not_fit_the_file_is_refused_before_faiss_reads_it(
+    tmp_path: Path, at: int
+) -> None:
+    path = tmp_path / "a.faiss"
+    FlatIndex.build(vectors(40)).save(path)
+    whole = bytearray(path.read_bytes())
+    whole[at] ^= 1
+    path.write_bytes(whole)
+    for mapped in (False, True):
+        with pytest.raises(ArtifactError, match=r"damaged.*build the index again"):
+            FlatIndex.open(path, mapped=mapped)
