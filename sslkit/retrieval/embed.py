@@ -1,28 +1,33 @@
 """Embeddings of a data set on disk: the EMB folder.
 
 embeddings.npy   (N, D) float16 or float32, read through memory mapping
-items.csv        id, name, label of every row
-embed.json       which model and preprocessing made them, from which source
+items.csv        id, name, label of every row, and start, stop of moments of videos, in seconds
+embed.json       which model and preprocessing made them, from which data
 """
 
 from __future__ import annotations
 
 import csv
+from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from sslkit.errors import ArtifactError
 from sslkit.retrieval.folder import read_description, write_description, written_aside
 from sslkit.version import __version__
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 FORMAT = 1
-_FILES = ("embeddings.npy", "items.csv", "embed.json")
+FILES = ("embeddings.npy", "items.csv", "embed.json")
+COLUMNS = ("id", "name", "label", "start", "stop")  # the last two are missing in what older versions wrote
+Dtype = Literal["float16", "float32"]
 _KEYS = {
     "model_hash": str,
     "dim": int,
@@ -52,8 +57,9 @@ class EmbeddingSet:
     """Rows of one model's embeddings with their items.
 
     vectors: (N, D) float16 or float32, possibly memory-mapped; ids: int64 (N,), each once; names: N names;
-    labels: int64 (N,), -1 where unknown; classes: the class names. Raises ArtifactError when they do not fit
-    together.
+    labels: int64 (N,), -1 where unknown; classes: the class names; address: of the data, as `open_source`
+    takes it; times: float64 (N, 2), seconds at which moments of videos start and stop, NaN for stills.
+    Raises ArtifactError when they do not fit together.
     """
 
     vectors: NDArray[np.floating[Any]]
@@ -64,6 +70,8 @@ class EmbeddingSet:
     classes: Sequence[str] = ()
     preprocessing: Mapping[str, Any] | None = None
     source_fingerprint: str = ""
+    address: str = ""
+    times: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         counts = {"vectors": len(self.vectors), "ids": len(self.ids)}
@@ -75,57 +83,72 @@ class EmbeddingSet:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def rows(self, rows: Sequence[int]) -> EmbeddingSet:
+        """Some rows, in the order given."""
+        return replace(
+            self,
+            vectors=self.vectors[np.asarray(rows, np.int64)],
+            ids=self.ids[np.asarray(rows, np.int64)],
+            names=[self.names[row] for row in rows],
+            labels=self.labels[np.asarray(rows, np.int64)],
+            times=None if self.times is None else self.times[np.asarray(rows, np.int64)],
+        )
+
 
 def write_embeddings(
     out: Path,
     chunks: Iterable[Chunk],
     name_of: Callable[[int], str],
     *,
-    dtype: Literal["float16", "float32"],
+    dtype: Dtype,
     model_hash: str,
     preprocessing: Mapping[str, Any],
     source_fingerprint: str,
     classes: Sequence[str] = (),
+    address: str = "",
+    times_of: Callable[[int], tuple[float, float] | None] | None = None,
     overwrite: bool = False,
 ) -> EmbeddingSet:
     """Write chunks of embeddings as they come into a new EMB folder and open it; memory holds one chunk.
 
-    name_of: the name of an id. preprocessing: how pixels were prepared, in JSON terms. A failure or an
+    name_of: the name of an id. times_of: where the moment of an id starts and stops, seconds; None for a
+    still. preprocessing: how pixels were prepared, in JSON terms. address: of the data. A failure or an
     interruption leaves nothing behind and an old folder as it was.
 
     Raises:
         ConfigError: `out` exists and `overwrite` is false, or the place cannot be written to.
         ArtifactError: no embedding came, widths differ, an id came twice, or a value is beyond float16.
     """
-    with written_aside(out, _FILES, overwrite=overwrite) as folder:
-        ids: list[int] = []
+    with written_aside(out, FILES, overwrite=overwrite) as folder:
+        ids = array("q")
         with (
-            (folder / "embeddings.npy").open("wb") as array,
+            (folder / "embeddings.npy").open("wb") as matrix,
             (folder / "items.csv").open("w", encoding="utf-8", errors="surrogateescape", newline="") as items,
         ):
             rows = csv.writer(items)
-            rows.writerow(("id", "name", "label"))
+            rows.writerow(COLUMNS)
             dim = 0
             for chunk in chunks:
                 if len(chunk.ids) == 0:
                     continue
                 if not ids:
                     dim = chunk.embeddings.shape[1]
-                    _write_header(array, 0, dim, dtype)  # numpy leaves room for any number of rows
+                    _write_header(matrix, 0, dim, dtype)  # numpy leaves room for any number of rows
                 if chunk.embeddings.shape[1] != dim:
                     raise ArtifactError(
                         f"embeddings of {chunk.embeddings.shape[1]} dimensions after some of {dim}"
                     )
-                array.write(_cast(chunk, dtype).tobytes())
+                matrix.write(as_stored(chunk, dtype).tobytes())
                 chunk_ids = chunk.ids.tolist()
                 for id, label in zip(chunk_ids, chunk.labels.tolist(), strict=True):
-                    rows.writerow((id, name_of(id), label if label >= 0 else ""))
-                ids += chunk_ids
+                    times = None if times_of is None else times_of(id)
+                    rows.writerow((id, name_of(id), label if label >= 0 else "", *(times or ("", ""))))
+                ids.extend(chunk_ids)
             if not ids:
                 raise ArtifactError(f"no embedding to write to {out}: the source gave no sample that decodes")
-            refuse_repeated(np.array(ids, np.int64))
-            array.seek(0)
-            _write_header(array, len(ids), dim, dtype)
+            refuse_repeated(np.frombuffer(ids, np.int64))
+            matrix.seek(0)
+            _write_header(matrix, len(ids), dim, dtype)
         described = {
             "format": FORMAT,
             "model_hash": model_hash,
@@ -135,6 +158,7 @@ def write_embeddings(
             "classes": list(classes),
             "preprocessing": dict(preprocessing),
             "source_fingerprint": source_fingerprint,
+            "address": address,
             "sslkit": __version__,
         }
         write_description(folder / "embed.json", described)
@@ -156,7 +180,7 @@ def read_embeddings(path: Path) -> EmbeddingSet:
             f"{path / 'embeddings.npy'} holds {vectors.dtype} {vectors.shape}; "
             f"embed.json says {dtype} {shape}; embed again"
         )
-    ids, names, labels = _read_items(path / "items.csv")
+    ids, names, labels, times = _read_items(path / "items.csv")
     return EmbeddingSet(
         vectors,
         ids,
@@ -166,11 +190,15 @@ def read_embeddings(path: Path) -> EmbeddingSet:
         tuple(described["classes"]),
         described["preprocessing"],
         described["source_fingerprint"],
+        str(described.get("address", "")),
+        times,
     )
 
 
 def refuse_repeated(ids: NDArray[np.int64]) -> None:
     """Raise ArtifactError naming the ids that occur more than once."""
+    if bool((ids[1:] > ids[:-1]).all()):  # as sources give them; sorting millions takes seconds
+        return
     unique, counts = np.unique(ids, return_counts=True)
     repeated = unique[counts > 1]
     if len(repeated):
@@ -185,7 +213,8 @@ def _write_header(file: BinaryIO, count: int, dim: int, dtype: str) -> None:
     np.lib.format.write_array_header_1_0(file, described)
 
 
-def _cast(chunk: Chunk, dtype: str) -> NDArray[np.floating[Any]]:
+def as_stored(chunk: Chunk, dtype: Dtype) -> NDArray[np.floating[Any]]:
+    """The vectors of a chunk in the type they are written in; ArtifactError for what is not finite in it."""
     with np.errstate(over="ignore"):  # looked for right below
         vectors = chunk.embeddings.numpy().astype(dtype)
     bad = chunk.ids.numpy()[~np.isfinite(vectors).all(axis=1)]
@@ -196,12 +225,26 @@ def _cast(chunk: Chunk, dtype: str) -> NDArray[np.floating[Any]]:
     return vectors
 
 
-def _read_items(path: Path) -> tuple[NDArray[np.int64], list[str], NDArray[np.int64]]:
+def _read_items(
+    path: Path,
+) -> tuple[NDArray[np.int64], list[str], NDArray[np.int64], NDArray[np.float64] | None]:
+    """Ids, names, labels and times of the rows; no times where there is none at all."""
+    ids, names, labels, times = array("q"), list[str](), array("q"), array("d")
     try:
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            rows = list(csv.reader(file))
-        ids = np.array([int(row[0]) for row in rows[1:]], np.int64)
-        labels = np.array([int(row[2]) if row[2] else -1 for row in rows[1:]], np.int64)
-        return ids, [row[1] for row in rows[1:]], labels
-    except (OSError, ValueError, IndexError, csv.Error) as error:
+            rows = csv.reader(file)
+            timed = next(rows)[3:] == list(COLUMNS[3:])
+            for row in rows:
+                ids.append(int(row[0]))
+                names.append(row[1])
+                labels.append(int(row[2]) if row[2] else -1)
+                times.extend([float(cell or "nan") for cell in (row[3], row[4])] if timed else ())
+    except (OSError, ValueError, IndexError, StopIteration, csv.Error) as error:
         raise ArtifactError(f"{path} is missing or damaged: {error}; embed again") from error
+    moments = np.array(times, np.float64).reshape(-1, 2)
+    return (
+        np.array(ids, np.int64),
+        names,
+        np.array(labels, np.int64),
+        None if np.isnan(moments).all() else moments,
+    )

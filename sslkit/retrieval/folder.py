@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from sslkit.errors import ArtifactError, ConfigError
+
+_EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
 
 
 @contextmanager
@@ -19,7 +23,7 @@ def written_aside(out: Path, files: tuple[str, ...], *, overwrite: bool) -> Iter
     """A hidden folder beside `out` to write `files` into; it becomes `out` when the block ends without error.
 
     Everything is flushed to the disk before the rename. When the block fails nothing is left and an old `out`
-    is untouched. Only a folder that holds nothing but `files` is ever overwritten.
+    is untouched. Only a folder that holds nothing but `files`, names or patterns, is ever overwritten.
 
     Raises ConfigError when `out` exists (and may not be overwritten) or the place cannot be written to.
     """
@@ -31,12 +35,12 @@ def written_aside(out: Path, files: tuple[str, ...], *, overwrite: bool) -> Iter
         raise ConfigError(f"cannot write in {out.parent}: {error.strerror}; choose another folder") from error
     try:
         yield aside
-        for name in files:
-            _flush(aside / name)
-        _flush(aside)
+        for file in aside.iterdir():
+            flush(file)
+        flush(aside)
         _refuse(out, files, overwrite)  # it may have appeared in the meantime
         _swap(aside, out)
-        _flush(out.parent)
+        flush(out.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -76,7 +80,8 @@ def _refuse(out: Path, files: tuple[str, ...], overwrite: bool) -> None:
         return
     if not overwrite:
         raise ConfigError(f"{out} exists and would be lost; choose another folder or ask to overwrite it")
-    strange = [] if not out.is_dir() else sorted({entry.name for entry in out.iterdir()} - set(files))
+    there = sorted(entry.name for entry in out.iterdir()) if out.is_dir() else []
+    strange = [name for name in there if not any(fnmatchcase(name, pattern) for pattern in files)]
     if strange or not out.is_dir() or out.is_symlink():
         what = f"it also holds {strange[0]!r}" if strange else "it is no plain folder"
         raise ConfigError(f"{out} is not overwritten: {what}; choose another folder or remove it yourself")
@@ -85,6 +90,8 @@ def _refuse(out: Path, files: tuple[str, ...], overwrite: bool) -> None:
 def _swap(aside: Path, out: Path) -> None:
     if not out.exists():
         aside.rename(out)
+        return
+    if _exchanged(aside, out):
         return
     # Two renames: between them, for an instant, the old folder has only its hidden name.
     old = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.old")
@@ -97,7 +104,18 @@ def _swap(aside: Path, out: Path) -> None:
     shutil.rmtree(old)
 
 
-def _flush(path: Path) -> None:
+def _exchanged(first: Path, second: Path) -> bool:
+    """Whether two folders have changed places, in one step; Linux can, on most file systems."""
+    try:
+        rename = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    names = (os.fsencode(first.absolute()), os.fsencode(second.absolute()))
+    return bool(rename(0, names[0], 0, names[1], _EXCHANGE) == 0)
+
+
+def flush(path: Path) -> None:
+    """Wait until a file, or the entries of a folder, are on the disk."""
     if path.is_dir() and os.name == "nt":  # Windows cannot flush a folder
         return
     descriptor = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)

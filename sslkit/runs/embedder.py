@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+import math
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from sslkit.contracts import Features, Skipped, Source
 from sslkit.data.clips import Clips
 from sslkit.data.loader import Loader, choose_canvas, choose_workers
 from sslkit.data.reader import holds_video
+from sslkit.data.subset import Subset
 from sslkit.data.views.plain import evaluation_view
 from sslkit.evaluation.features import joined, stream
 from sslkit.models.backbone import Backbone
@@ -22,6 +26,7 @@ from sslkit.models.creation import rebuilt
 from sslkit.models.memory_layout import lay_out
 from sslkit.models.weights import saved_clip, saved_size, weights_hash
 from sslkit.runs.backbones import load_backbone
+from sslkit.runs.reading import cores_of_a_rank
 from sslkit.training.progress import ProgressLine
 
 CROP = 0.875
@@ -60,38 +65,47 @@ class Embedder:
 
     def stream(self, source: Source, *, batch_size: int = 128, progress: bool = True) -> Iterator[Features]:
         """Embeddings of a whole source in order, batch by batch; undecodable samples are in `skipped`."""
+        batches = math.ceil(len(source) / max(1, min(batch_size, len(source))))
+        with ProgressLine(total=batches, shown=progress, label="embed") as line:
+            skipped: list[Skipped] = []
+            for done, part in enumerate(self.batches(source, batch_size=batch_size), start=1):
+                line.update(done, {})
+                skipped += part.skipped
+                yield part
+            if skipped:
+                line.say(left_out(skipped, len(source)))
+
+    def batches(
+        self, source: Source, *, batch_size: int = 128, only: NDArray[np.int64] | None = None
+    ) -> Generator[Features]:
+        """Embeddings of the batches that a source is cut into in order, or of those numbered `only`.
+
+        What a batch gives does not depend on which others are asked for.
+        """
+        batch_size = min(batch_size, len(source))
+        ids = torch.arange(len(source)) if only is None else _samples_of(only, batch_size, len(source))
         view = partial(
             evaluation_view, size=self.size, mean=self.backbone.mean, std=self.backbone.std, crop=CROP
         )
-        batch_size = min(batch_size, len(source))
         loader = Loader(
-            source,
+            source if only is None else Subset(source, ids.numpy()),
             batch_size=batch_size,
             canvas=choose_canvas(source, self.size),
             channels=self.backbone.channels,
-            workers=self._workers(source) if len(source) > batch_size else 0,
+            workers=self._workers(source) if len(ids) > batch_size else 0,
             threads=torch.get_num_threads(),
             clips=self.clips if holds_video(source) else None,
             still=True,
             shuffle=False,
             drop_last=False,
         )
-        with loader, ProgressLine(total=len(loader), shown=progress, label="embed") as line:
-            batches = loader.epoch(0)
-            skipped: list[Skipped] = []
-            for done, part in enumerate(stream(self.backbone, batches, view, self.device), start=1):
-                line.update(done, {})
-                skipped += part.skipped
-                yield part
-            if skipped:
-                first = skipped[0]
-                line.say(
-                    f"{len(skipped)} of {len(source)} images could not be decoded and are left out; "
-                    f"the first: {first.name}: {first.reason}"
-                )
+        with loader:
+            for part in stream(self.backbone, loader.epoch(0), view, self.device):
+                skipped = tuple(replace(skip, id=int(ids[skip.id])) for skip in part.skipped)
+                yield replace(part, ids=ids[part.ids], skipped=skipped)
 
     def _workers(self, source: Source) -> int:
-        return choose_workers(source, os.cpu_count() or 1, self.device.type)
+        return choose_workers(source, cores_of_a_rank(), self.device.type)
 
     def features(self, source: Source, *, progress: bool = True) -> Features:
         """All embeddings in one piece; raises DataError when nothing decodes."""
@@ -130,6 +144,21 @@ def on_device(backbone: Backbone) -> Backbone:
 def default_device() -> torch.device:
     """The first GPU, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def left_out(skipped: Sequence[Skipped], of: int) -> str:
+    """A line that counts the samples that could not be decoded and names the first."""
+    first = skipped[0]
+    return (
+        f"{len(skipped)} of {of} images could not be decoded and are left out; "
+        f"the first: {first.name}: {first.reason}"
+    )
+
+
+def _samples_of(batches: NDArray[np.int64], batch_size: int, count: int) -> Tensor:
+    """Ids of the samples of some batches, int64 (M,)."""
+    ids = torch.from_numpy(batches)[:, None] * batch_size + torch.arange(batch_size)
+    return ids[ids < count]
 
 
 def _own_size(backbone: Backbone) -> int:

@@ -68,6 +68,26 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     assert again.names == found.names
 
 
+def test_moments_keep_their_times_to_the_bit_beside_stills(tmp_path: Path) -> None:
+    times = {1: (1 / 3, 0.1 + 0.2), 2: (0.0, 1e9 / 7)}
+    found = write(tmp_path / "emb", [rows(range(4))], times_of=times.get, address="/photos")
+    assert found.times is not None
+    np.testing.assert_array_equal(found.times, [(np.nan,) * 2, times[1], times[2], (np.nan,) * 2])
+    assert found.address == "/photos"
+    assert write(tmp_path / "stills", [rows(range(4))]).times is None
+
+
+def test_a_folder_of_before_times_and_addresses_is_read(tmp_path: Path) -> None:
+    write(tmp_path / "emb", [rows(range(3))])
+    (tmp_path / "emb" / "items.csv").write_text("id,name,label\n0,a.png,\n1,b.png,1\n2,c.png,0\n")
+    described = json.loads((tmp_path / "emb" / "embed.json").read_text())
+    del described["address"]
+    (tmp_path / "emb" / "embed.json").write_text(json.dumps(described))
+    found = read_embeddings(tmp_path / "emb")
+    assert (found.names, found.labels.tolist()) == (["a.png", "b.png", "c.png"], [-1, 1, 0])
+    assert (found.times, found.address) == (None, "")
+
+
 def test_any_numpy_reads_the_vectors(tmp_path: Path) -> None:
     write(tmp_path / "emb", [rows([id]) for id in range(1000)], dtype="float16")
     vectors = np.load(tmp_path / "emb" / "embeddings.npy")
@@ -158,6 +178,14 @@ def damage(folder: Path, how: str) -> None:
         items.unlink()
     elif how == "items of words":
         items.write_text("id,name,label\none,a.png,2\n")
+    elif how == "words for times":
+        items.write_text(
+            "id,name,label,start,stop\n" + "".join(f"{id},a.png,2,now,then\n" for id in range(5))
+        )
+    elif how == "half a row":
+        items.write_text("id,name,label,start,stop\n" + "".join(f"{id},a.png,2\n" for id in range(5)))
+    elif how == "empty items":
+        items.write_text("")
     elif how == "repeated id":
         items.write_text("id,name,label\n" + "1,a.png,0\n" * 5)
     elif how == "no description":
@@ -177,6 +205,9 @@ def damage(folder: Path, how: str) -> None:
         "cut items",
         "no items",
         "items of words",
+        "words for times",
+        "half a row",
+        "empty items",
         "repeated id",
         "no description",
         "count",

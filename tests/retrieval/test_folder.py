@@ -65,13 +65,45 @@ def test_a_failure_leaves_nothing_and_the_old_folder_as_it_was(
     assert (tmp_path / "out" / "a.txt").read_text() == "old"
 
 
-def test_a_file_that_was_never_written_is_a_failure(tmp_path: Path) -> None:
+def test_only_files_of_the_kind_are_overwritten_by_pattern(tmp_path: Path) -> None:
+    kinds = ("part-*.txt",)
+    with written_aside(tmp_path / "out", kinds, overwrite=False) as folder:
+        (folder / "part-1.txt").write_text("one")
+    with written_aside(tmp_path / "out", kinds, overwrite=True) as folder:
+        (folder / "part-2.txt").write_text("two")
+    assert holds(tmp_path / "out") == ["part-2.txt"]
+    (tmp_path / "out" / "party.txt").write_text("theirs")
     with (
-        pytest.raises(FileNotFoundError),
-        written_aside(tmp_path / "out", FILES, overwrite=False) as folder,
+        pytest.raises(ConfigError, match=r"also holds 'party.txt'"),
+        written_aside(tmp_path / "out", kinds, overwrite=True),
     ):
-        (folder / "a.txt").write_text("one of two")
-    assert holds(tmp_path) == []
+        pass
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+def test_a_folder_gives_its_place_to_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, atomic: bool
+) -> None:
+    if not atomic:  # as where the system cannot exchange two names in one step
+        monkeypatch.setattr("sslkit.retrieval.folder._exchanged", lambda first, second: False)
+    write(tmp_path / "out", "old")
+    write(tmp_path / "out", "new", overwrite=True)
+    assert holds(tmp_path) == ["out"]
+    assert (tmp_path / "out" / "a.txt").read_text() == "new"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are exchanged in one step on Linux")
+def test_there_is_a_folder_at_every_instant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "out", "old")
+    real = Path.rename
+
+    def rename(path: Path, target: Path) -> Path:
+        pytest.fail(f"{path} had no name for an instant")
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    write(tmp_path / "out", "new", overwrite=True)
+    assert (tmp_path / "out" / "a.txt").read_text() == "new"
 
 
 def test_an_existing_folder_is_refused_unless_it_may_be_overwritten(tmp_path: Path) -> None:
