@@ -12,12 +12,15 @@ if TYPE_CHECKING:
     from sslkit.errors import SslkitError
     from sslkit.registry import open_source
     from sslkit.retrieval.artifact import Index
+    from sslkit.retrieval.filters import Where
     from sslkit.runs.backbones import load_backbone
+    from sslkit.runs.embed import embed
     from sslkit.runs.evaluate import evaluate
+    from sslkit.runs.index import add_to_index, build_index
     from sslkit.runs.mine import mine
     from sslkit.runs.pretrain import pretrain, resume
     from sslkit.runs.profile import profile
-    from sslkit.runs.retrieve import build_index, embed, search
+    from sslkit.runs.search import search
     from sslkit.runs.transfer import transfer
 
 # Importing sslkit does no work: a name is fetched from its home when it is first used.
@@ -25,8 +28,10 @@ _HOMES = {
     "Index": "sslkit.retrieval.artifact",
     "Recipe": "sslkit.config",
     "SslkitError": "sslkit.errors",
-    "build_index": "sslkit.runs.retrieve",
-    "embed": "sslkit.runs.retrieve",
+    "Where": "sslkit.retrieval.filters",
+    "add_to_index": "sslkit.runs.index",
+    "build_index": "sslkit.runs.index",
+    "embed": "sslkit.runs.embed",
     "evaluate": "sslkit.runs.evaluate",
     "load_backbone": "sslkit.runs.backbones",
     "load_recipe": "sslkit.config",
@@ -35,7 +40,7 @@ _HOMES = {
     "pretrain": "sslkit.runs.pretrain",
     "profile": "sslkit.runs.profile",
     "resume": "sslkit.runs.pretrain",
-    "search": "sslkit.runs.retrieve",
+    "search": "sslkit.runs.search",
     "transfer": "sslkit.runs.transfer",
 }
 
@@ -43,7 +48,9 @@ __all__ = [
     "Index",
     "Recipe",
     "SslkitError",
+    "Where",
     "__version__",
+    "add_to_index",
     "build_index",
     "embed",
     "evaluate",

@@ -48,12 +48,17 @@ ENGINES = {
     "accelerate": ("runs/",),
     "av": ("data/decode/",),
     "faiss": ("neighbours/",),
+    "fastapi": ("runs/serving/",),
+    "gradio": ("runs/serving/",),
     "kornia": ("data/views/",),
     "pluggy": ("hookspecs.py", "registry/"),
+    "sqlite3": ("retrieval/",),
+    "starlette": ("runs/serving/",),
     "tifffile": ("data/decode/",),
     "timm": ("models/",),
     "torchcodec": ("data/decode/",),
     "typer": ("cli/",),
+    "uvicorn": ("runs/serving/",),
 }
 APART = ("data/sources/", "objectives/")
 KNOW_RECIPES = ("config/", "runs/", "cli/", "__init__.py")

@@ -11,14 +11,17 @@ import typer
 from sslkit.cli import (
     data,
     demo,
+    embed,
     evaluate,
+    index,
     mine,
     plugins,
     pretrain,
     profile,
     recipes,
     report,
-    retrieve,
+    search,
+    serve,
     transfer,
 )
 from sslkit.errors import SslkitError
@@ -35,7 +38,22 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (pretrain, evaluate, transfer, report, profile, retrieve, mine, data, demo, plugins, recipes):
+for group in (
+    pretrain,
+    evaluate,
+    transfer,
+    report,
+    profile,
+    embed,
+    index,
+    search,
+    serve,
+    mine,
+    data,
+    demo,
+    plugins,
+    recipes,
+):
     group.add_to(app)
 
 

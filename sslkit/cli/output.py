@@ -14,7 +14,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to 
 
 def print_json(value: Any) -> None:
     """One JSON document; a number that is not finite, which JSON lacks, becomes null."""
-    typer.echo(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    typer.echo(text.encode("utf-8", "backslashreplace"))  # a byte that is no text becomes JSON's escape
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:

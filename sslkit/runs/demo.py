@@ -19,10 +19,11 @@ from sslkit.plots import scatter_plot
 from sslkit.retrieval.artifact import Index
 from sslkit.runs.embedder import Embedder, open_embedder, untrained_like
 from sslkit.runs.evaluate import measure_features, measure_pixels
+from sslkit.runs.index import build_index
+from sslkit.runs.origins import PICTURE_SIDE
 from sslkit.runs.pretrain import pretrain
 from sslkit.runs.probing import choose_probe
 from sslkit.runs.report import add_curves, add_views
-from sslkit.runs.retrieve import PICTURE_SIDE, build_index
 from sslkit.runs.run_folder import RunFolder
 from sslkit.runs.splits import Splits, open_splits
 

@@ -22,8 +22,8 @@ from sslkit.page import Page, Tile
 from sslkit.registry import open_source
 from sslkit.runs.bootstrap import Bootstrap, bootstrap_class
 from sslkit.runs.embedder import Embedder, open_embedder
+from sslkit.runs.origins import PICTURE_SIDE
 from sslkit.runs.reading import open_data
-from sslkit.runs.retrieve import PICTURE_SIDE
 from sslkit.runs.run_folder import RunFolder
 from sslkit.training.progress import ProgressLine
 

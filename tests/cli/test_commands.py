@@ -164,36 +164,6 @@ def test_transfer_prints_the_answer_and_fails_where_a_row_did(stand_in: Stand) -
     assert calls == [(("run",), defaults), (("run",), chosen)]
 
 
-def test_embed(stand_in: Stand) -> None:
-    calls = stand_in("retrieve", "embed", Path("e"))
-    assert invoke("embed", "run", "photos", "--out", "e", "--overwrite") == "e\n"
-    assert calls == [(("run", "photos", Path("e")), {"overwrite": True})]
-
-
-@pytest.mark.parametrize(("typed", "data"), [(["e"], None), (["run", "photos"], "photos")])
-def test_index_build_takes_embeddings_or_a_model_and_images(
-    stand_in: Stand, typed: list[str], data: str | None
-) -> None:
-    calls = stand_in("retrieve", "build_index", Path("i"))
-    assert invoke("index", "build", *typed, "--out", "i") == "i\n"
-    assert calls == [((typed[0], data, Path("i")), {"overwrite": False})]
-
-
-def test_index_info_prints_facts_or_json(stand_in: Stand) -> None:
-    stand_in("retrieve", "index_info", {"items": 3, "model": "abc"})
-    assert invoke("index", "info", "i") == "items  3\nmodel  abc\n"
-    assert json.loads(invoke("index", "info", "i", "--json")) == {"items": 3, "model": "abc"}
-
-
-def test_search(stand_in: Stand) -> None:
-    calls = stand_in("retrieve", "search", [Result(), Result()])
-    assert invoke("search", "i", "a.jpg", "b.jpg", "-k", "5", "--html", "g.html").count("top-1") == 2
-    assert calls == [
-        ((Path("i"), [Path("a.jpg"), Path("b.jpg")]), {"k": 5, "html": Path("g.html"), "model": None})
-    ]
-    assert json.loads(invoke("search", "i", "a.jpg", "--json")) == [{"top1": 0.5}] * 2
-
-
 def test_data_inspect(stand_in: Stand) -> None:
     calls = stand_in("inspect", "inspect", Result())
     assert invoke("data", "inspect", "photos") == "top1  0.5\n"
@@ -208,6 +178,13 @@ def test_demo(stand_in: Stand) -> None:
 
 
 def test_json_has_null_where_there_is_no_number_and_text_for_a_path(stand_in: Stand) -> None:
-    stand_in("retrieve", "index_info", {"recall": [float("nan"), 1.0], "path": Path("a"), "empty": None})
+    stand_in("index", "index_info", {"recall": [float("nan"), 1.0], "path": Path("a"), "empty": None})
     shown = json.loads(invoke("index", "info", "i", "--json"))
     assert shown == {"recall": [None, 1.0], "path": "a", "empty": None}
+
+
+def test_json_has_an_escape_for_a_name_that_is_no_text(stand_in: Stand) -> None:
+    stand_in("index", "index_info", {"path": "caf\udce9 ü"})
+    shown = invoke("index", "info", "i", "--json")
+    assert "ü" in shown
+    assert json.loads(shown) == {"path": "caf\udce9 ü"}

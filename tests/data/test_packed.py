@@ -101,11 +101,17 @@ def test_a_nul_is_refused_since_it_parts_the_names() -> None:
 
 def test_names_of_a_large_set_take_few_bytes_to_hold_make_and_send() -> None:
     count = 200_000
-    names = (f"n{id // 1300:08d}/n{id // 1300:08d}_{id}.JPEG" for id in range(count))
-    tracemalloc.start()
-    packed = PackedNames(names)
-    held, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
+
+    def traced() -> tuple[PackedNames, int, int]:
+        names = (f"n{id // 1300:08d}/n{id // 1300:08d}_{id}.JPEG" for id in range(count))
+        tracemalloc.start()
+        packed = PackedNames(names)
+        held, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return packed, held, peak
+
+    # What other threads of the process take meanwhile is counted too, so the least of three counts.
+    packed, held, peak = min((traced() for _ in range(3)), key=lambda found: found[2])
     assert packed[count - 1] == "n00000153/n00000153_199999.JPEG"
     assert held < 30 * count  # 21 characters below the folder, a NUL, four bytes for the end, some to grow
     assert peak < 32 * count + 2**20

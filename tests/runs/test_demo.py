@@ -49,7 +49,7 @@ def test_the_demo_measures_before_and_after_and_shows_it(small) -> None:
         "Views",
     ):
         assert heading in page
-    assert (small / "out" / "index" / "index.faiss").is_file()
+    assert (small / "out" / "index" / "items.sqlite").is_file()
     told = json.loads(json.dumps(result.to_dict()))
     assert told["knn_gain"] == result.gain
     assert str(result.report) in result.to_text()

@@ -6,8 +6,8 @@ import pytest
 import sslkit
 from sslkit.errors import ConfigError
 from sslkit.models.weights import load_backbone
+from sslkit.runs.index import build_index
 from sslkit.runs.pretrain import pretrain
-from sslkit.runs.retrieve import build_index
 
 FIVE = ("data.channels=5", "views.name=multi_channel")
 

@@ -10,9 +10,9 @@ from sslkit.config import load_recipe
 from sslkit.errors import ConfigError
 from sslkit.models.weights import saved_clip
 from sslkit.runs.embedder import open_embedder, untrained_like
+from sslkit.runs.index import build_index
 from sslkit.runs.pretrain import pretrain, resume
 from sslkit.runs.reading import clips_of, open_data, reader_of, resolve
-from sslkit.runs.retrieve import build_index
 from sslkit.runs.run_folder import RunFolder
 from sslkit.training.checkpoint import load_checkpoint
 
